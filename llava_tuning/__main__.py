@@ -1,0 +1,3 @@
+from llava_tuning.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""The `llava-tuning` command: thin over the package; each group of subcommands has a module in `commands/`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import typer
+
+from llava_tuning.errors import UserError
+
+app = typer.Typer(
+    name="llava-tuning",
+    help="Train, talk to and deploy an assistant of your own that can see.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+# Each module has `register(app)`, which adds its commands; heavy imports stay inside the commands.
+_MODULES = ("data", "models", "training", "inference", "evaluation", "web")
+
+
+@app.callback()
+def _options() -> None:
+    """Train, talk to and deploy an assistant of your own that can see."""
+
+
+def _build() -> typer.Typer:
+    for name in _MODULES:
+        importlib.import_module(f"llava_tuning.commands.{name}").register(app)
+    return app
+
+
+def main() -> None:
+    """Entry point: a UserError becomes one sentence and exit status 2."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        _build()()
+    except UserError as error:
+        print(f"llava-tuning: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""Subcommands of `llava-tuning`: data."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""

@@ -1,0 +1,100 @@
+"""The dataset contract: LLaVA records in a JSON or JSONL file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.conversation import IMAGE_MARKER, Message
+
+
+class Turn(BaseModel):
+    """One turn of a record. `<image>` in a human turn marks where the record's picture belongs."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid")
+    from_: Literal["system", "human", "gpt"]
+    value: str
+
+    def __init__(self, **data: Any) -> None:
+        if "from" in data:
+            data["from_"] = data.pop("from")
+        super().__init__(**data)
+
+
+class Record(BaseModel):
+    """One training example: an id, at most one picture (relative to the image folder), and its turns."""
+
+    id: str
+    image: str | None = None
+    conversations: list[Turn]
+
+    def messages(self) -> list[Message]:
+        """The turns as messages; each picture marker becomes a picture in front of its turn's text."""
+        roles: dict[str, Any] = {"system": "system", "human": "user", "gpt": "assistant"}
+        out = []
+        for turn in self.conversations:
+            images = turn.value.count(IMAGE_MARKER) if turn.from_ == "human" and self.image else 0
+            text = turn.value.replace(IMAGE_MARKER, "").strip() if images else turn.value.strip()
+            out.append(Message(roles[turn.from_], text, images))
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as it is written to a file. The `image` key is always there (XTuner needs it)."""
+        turns = [{"from": t.from_, "value": t.value} for t in self.conversations]
+        return {"id": self.id, "image": self.image, "conversations": turns}
+
+
+def make_record(record_id: str, image: str | None, turns: Iterable[tuple[str, str]]) -> Record:
+    """A record from (question, answer) pairs; the picture marker goes in front of the first question."""
+    conversation: list[Turn] = []
+    for question, answer in turns:
+        marker = f"{IMAGE_MARKER}\n" if image and not conversation else ""
+        conversation.append(Turn(from_="human", value=marker + question))
+        conversation.append(Turn(from_="gpt", value=answer))
+    return Record(id=record_id, image=image, conversations=conversation)
+
+
+def read_json_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
+    """(index, parsed value) of a JSON list or a JSONL file; the index is 0-based.
+
+    Raises:
+        UserError: the file is missing, not JSON or JSONL, or holds no rows.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such data file")
+    text = path.read_text(encoding="utf-8-sig")
+    if text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from None
+    else:
+        rows = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise UserError(f"{path}: line {number} is not valid JSON: {error.msg}") from None
+    if not rows:
+        raise UserError(f"{path}: holds no records")
+    yield from enumerate(rows)
+
+
+def write_json(path: str | Path, records: Iterable[Record]) -> int:
+    """Write records as a JSON list (or JSON lines where the name ends in .jsonl); returns how many."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [record.to_dict() for record in records]
+    with path.open("w", encoding="utf-8") as file:
+        if path.suffix == ".jsonl":
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        else:
+            json.dump(rows, file, ensure_ascii=False, indent=1)
+    return len(rows)

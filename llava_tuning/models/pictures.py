@@ -1,0 +1,69 @@
+"""Open pictures safely: every picture of the project comes in through here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from llava_tuning.errors import UserError
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+
+
+def open_picture(source: str | Path | bytes) -> Image.Image:
+    """Decode one picture to RGB, upright (EXIF orientation applied), first frame, alpha on white.
+
+    Args:
+        source: a file's path, or the file's bytes. Addresses are never fetched.
+
+    Raises:
+        UserError: the file is missing, no picture of a supported format, truncated, or over MAX_PIXELS pixels.
+    """
+    name = "the picture" if isinstance(source, bytes) else str(source)
+    if isinstance(source, bytes):
+        stream: io.BytesIO | Path = io.BytesIO(source)
+    else:
+        stream = Path(source)
+        if not stream.is_file():
+            raise UserError(f"{name}: no such picture file; check the path and the image folder")
+    try:
+        with Image.open(stream, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"{name}: {image.width}×{image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"
+                )
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return _on_white(upright)
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: not a picture in PNG, JPEG, WebP, GIF or BMP format") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{name}: unreadable or truncated picture ({error}); replace the file") from None
+
+
+def picture_from_data_url(url: str) -> Image.Image:
+    """Decode a `data:image/...;base64,` address.
+
+    Raises:
+        UserError: any other kind of address, or broken base64.
+    """
+    head, _, body = url.partition(",")
+    if not head.startswith("data:image/") or not head.endswith(";base64"):
+        raise UserError("pictures are accepted as data:image/...;base64 addresses only; upload the file instead")
+    try:
+        return open_picture(base64.b64decode(body, validate=True))
+    except binascii.Error:
+        raise UserError("the data: address is not valid base64; encode the picture again") from None
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        background = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(background, rgba).convert("RGB")
+    return image.convert("RGB")
