@@ -1,0 +1,114 @@
+"""What chat, batch, evaluation and the web app ask of a model, whoever runs it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from PIL import Image
+
+from llava_tuning.errors import UserError
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """One turn of a chat. Its pictures (RGB, from `open_picture`) stand before its text; only users have any."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+    images: tuple[Image.Image, ...] = ()
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How an answer is written.
+
+    Args:
+        max_new_tokens: the longest answer, in tokens.
+        temperature: 0 takes the likeliest token each time (greedy); up to 2.
+        top_p: sample among the likeliest tokens that together have this probability, 0 to 1.
+        repetition_penalty: above 1 makes tokens that the answer already has less likely; 1 is off.
+        seed: makes a sampled answer repeatable; None draws anew each time.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    max_new_tokens: int = 512
+    temperature: float = 0.1
+    top_p: float = 0.75
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens is {self.max_new_tokens}; choose 1 or more")
+        # Written so that NaN fails too.
+        if not 0 <= self.temperature <= 2:
+            raise UserError(f"temperature is {self.temperature}; choose 0 (always the likeliest word) to 2")
+        if not 0 <= self.top_p <= 1:
+            raise UserError(f"top_p is {self.top_p}; choose 0 to 1")
+        if not (self.repetition_penalty > 0 and math.isfinite(self.repetition_penalty)):
+            raise UserError(f"repetition_penalty is {self.repetition_penalty}; choose a number above 0 (1 is off)")
+
+
+GREEDY = GenerationSettings(temperature=0.0)
+
+
+class ChatBackend(Protocol):
+    """A model that answers. Safe to call from several threads at once."""
+
+    name: str
+    """The model directory's name, or "default"."""
+    sees: bool
+    """Whether it accepts pictures."""
+    max_length: int
+    """Its context: prompt, pictures and answer together, in tokens."""
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        settings: GenerationSettings,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """Yield the answer to the last user turn in new, non-empty pieces of text.
+
+        It ends within one token's time after `cancel` is set; closing the iterator stops the model as well.
+
+        Raises:
+            UserError: pictures for a model without eyes, or a question longer than the context.
+        """
+        ...
+
+    def answer_batch(
+        self, conversations: Sequence[Sequence[ChatMessage]], settings: GenerationSettings
+    ) -> list[str]:
+        """The answers to several conversations, stripped, in their order; one pass, so mind the memory.
+
+        Raises:
+            UserError: as for `stream`.
+        """
+        ...
+
+
+def load_backend(model: str = "default", device: str = "auto", dtype: str = "auto") -> ChatBackend:
+    """Load a model directory (or the embedded default) to chat with.
+
+    Args:
+        model: a LLaVA or Llama model directory, or "default".
+        device: "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N".
+        dtype: "auto" (bfloat16 where the device computes in it, else float32), "bfloat16", "float16", "float32".
+
+    Raises:
+        UserError: no such directory, not a model directory, damaged or incomplete weights, no such device.
+    """
+    from llava_tuning.models.default import resolve_model
+
+    directory = resolve_model(model)
+    from llava_tuning.inference.transformers_backend import TransformersBackend
+
+    name = "default" if model == "default" else directory.resolve().name
+    return TransformersBackend.load(directory, name=name, device=device, dtype=dtype)
