@@ -35,6 +35,7 @@ def _build() -> typer.Typer:
 def main() -> None:
     """Entry point: a UserError becomes one sentence and exit status 2."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         _build()()
     except UserError as error:

@@ -1,0 +1,72 @@
+"""The embedded default: parts from `assets/default/` put together with SmolLM2 into a cache on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from llava_tuning.errors import UserError
+
+DEFAULT_NAME = "default"
+PARTS = Path(__file__).resolve().parents[2] / "assets" / "default"
+
+
+def resolve_model(name: str | Path) -> Path:
+    """The directory of a model: `default` is the embedded one, everything else a path.
+
+    Raises:
+        UserError: the directory is missing or holds no model.
+    """
+    if str(name) == DEFAULT_NAME:
+        return default_directory()
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{path}: no such model directory; give a directory that export or prepare wrote, or 'default'")
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path}: holds no config.json, so it is no model directory; see `llava-tuning inspect`")
+    return path
+
+
+def default_directory() -> Path:
+    """The assembled default model; made in a few seconds when it is not in the cache yet."""
+    from llava_tuning.models.cache import build_once
+
+    if not (PARTS / "projector.safetensors").is_file():
+        raise UserError(f"{PARTS}: the embedded default's parts are missing; take a complete checkout")
+    return build_once(f"default-{_fingerprint()}", _build)
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(PARTS.rglob("*")):
+        if file.is_file():
+            digest.update(f"{file.relative_to(PARTS)}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(out: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
+
+    from llava_tuning.models.llava import assemble, load_image_processor, save_llava
+    from llava_tuning.models.smollm2 import smollm2_directory
+
+    base = smollm2_directory()
+    llm = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    llm = PeftModel.from_pretrained(llm, PARTS / "llm_adapter").merge_and_unload()
+    vision = CLIPVisionModel.from_pretrained(PARTS / "vision_tower", dtype=torch.float32)
+    model, processor = assemble(
+        llm,
+        vision,
+        load_file(PARTS / "projector.safetensors"),
+        AutoTokenizer.from_pretrained(base),
+        load_image_processor(PARTS / "vision_tower"),
+    )
+    save_llava(model.to(torch.bfloat16), processor, out)
+    shutil.copyfile(PARTS / "provenance.json", out / "provenance.json")
+    json.loads((out / "provenance.json").read_text())
