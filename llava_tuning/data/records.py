@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import IMAGE_MARKER, Message
@@ -17,13 +17,8 @@ class Turn(BaseModel):
     """One turn of a record. `<image>` in a human turn marks where the record's picture belongs."""
 
     model_config = ConfigDict(populate_by_name=True, extra="forbid")
-    from_: Literal["system", "human", "gpt"]
+    from_: Literal["system", "human", "gpt"] = Field(alias="from")
     value: str
-
-    def __init__(self, **data: Any) -> None:
-        if "from" in data:
-            data["from_"] = data.pop("from")
-        super().__init__(**data)
 
 
 class Record(BaseModel):
