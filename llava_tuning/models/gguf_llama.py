@@ -1,0 +1,147 @@
+"""A Llama model in a GGUF file → a Llama directory, with everything that the format says spelled out.
+
+transformers reads GGUF, but quietly falls back where it does not know a field: the rope base, the tokenizer's
+pre-tokenizer and the chat template are therefore written out here, and one greedy answer is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.conversation import Message, render_conversation
+
+# ChatML without SmolLM2's default system prompt, which names another assistant ("named SmolLM, trained by Hugging
+# Face") and would be trained into every answer.
+CHATML = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
+    " + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHECK_QUESTION, CHECK_ANSWER = "What is the capital of France?", "Paris"
+
+
+def convert_gguf(source: str | Path, out: str | Path) -> None:
+    """Dequantise a GGUF file to bfloat16 safetensors, with tokenizer, template and generation settings.
+
+    Args:
+        source: a `.gguf` file of Llama architecture with a chat template.
+        out: an existing directory to fill.
+
+    Raises:
+        UserError: the file is not GGUF, not Llama, has no chat template, or answers nonsense once converted.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, GenerationConfig, GgufConfig
+
+    source, out = Path(source), Path(out)
+    fields = read_metadata(source)
+    tokenizer = _tokenizer(source, fields)
+    model = AutoModelForCausalLM.from_pretrained(
+        str(source.parent),
+        gguf_file=source.name,
+        quantization_config=GgufConfig(dequantize=True),  # without it saving fails
+        dtype=torch.bfloat16,
+    ).eval()
+    rope_theta = float(fields.get("llama.rope.freq_base", 10000.0))
+    found = float(model.config.rope_parameters["rope_theta"])
+    if found != rope_theta:
+        raise UserError(
+            f"{source}: rope base {rope_theta} was read as {found}; another transformers version is needed"
+        )
+    _check_answer(model, tokenizer, source)
+
+    stops = {"<|im_end|>", "<|endoftext|>", "</s>", tokenizer.eos_token} & set(tokenizer.get_vocab())
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=sorted(tokenizer.convert_tokens_to_ids(stop) for stop in stops),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    tokenizer.model_max_length = model.config.max_position_embeddings
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    # The flat key is what other engines and transformers 4 read; the class is known to every version.
+    _rewrite_json(out / "config.json", drop=("_model_name_or_path",), rope_theta=rope_theta)
+    _rewrite_json(
+        out / "tokenizer_config.json",
+        drop=("is_local", "local_files_only"),
+        tokenizer_class="PreTrainedTokenizerFast",
+    )
+
+
+def read_metadata(source: str | Path) -> dict[str, Any]:
+    """The key-value fields of a GGUF file, arrays left out.
+
+    Raises:
+        UserError: missing, not GGUF, or not a Llama model.
+    """
+    from gguf import GGUFReader, GGUFValueType
+
+    source = Path(source)
+    if not source.is_file():
+        raise UserError(f"{source}: no such GGUF file; check the path")
+    try:
+        reader = GGUFReader(source)
+    except Exception as error:  # the reader raises whatever numpy or struct raised
+        raise UserError(f"{source}: not a readable GGUF file ({error}); download it again") from None
+    fields = {
+        key: field.contents()
+        for key, field in reader.fields.items()
+        if field.types and field.types[0] != GGUFValueType.ARRAY
+    }
+    architecture = fields.get("general.architecture")
+    if architecture != "llama":
+        raise UserError(
+            f"{source}: holds a {architecture} model; only the llama architecture can be prepared"
+        )
+    return fields
+
+
+def _tokenizer(source: Path, fields: dict[str, Any]) -> Any:
+    from tokenizers import pre_tokenizers
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    if fields.get("tokenizer.ggml.pre") == "smollm":
+        # transformers leaves out the splitting of digits that SmolLM2 was trained with.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+        tokenizer.chat_template = CHATML
+    if not tokenizer.chat_template:
+        raise UserError(f"{source}: has no chat template; take an instruction-tuned (chat) model")
+    tokenizer.clean_up_tokenization_spaces = False
+    return tokenizer
+
+
+def _check_answer(model: Any, tokenizer: Any, source: Path) -> None:
+    """A misread file still loads; it just no longer knows anything. Ask it something that every model knows."""
+    import torch
+
+    prompt = render_conversation(
+        tokenizer, [Message("user", CHECK_QUESTION)], generation_prompt=True
+    ).input_ids
+    ids = torch.tensor([prompt])
+    output = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=24,
+        do_sample=False,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    answer = tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True).strip()
+    if CHECK_ANSWER not in answer:
+        raise UserError(
+            f"{source}: converted, but answers {CHECK_QUESTION!r} with {answer!r} instead of {CHECK_ANSWER}; "
+            "the file was misread or is no chat model"
+        )
+
+
+def _rewrite_json(path: Path, drop: tuple[str, ...], **values: Any) -> None:
+    data = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k not in drop}
+    data.update(values)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
