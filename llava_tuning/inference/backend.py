@@ -52,7 +52,9 @@ class GenerationSettings:
         if not 0 <= self.top_p <= 1:
             raise UserError(f"top_p is {self.top_p}; choose 0 to 1")
         if not (self.repetition_penalty > 0 and math.isfinite(self.repetition_penalty)):
-            raise UserError(f"repetition_penalty is {self.repetition_penalty}; choose a number above 0 (1 is off)")
+            raise UserError(
+                f"repetition_penalty is {self.repetition_penalty}; choose a number above 0 (1 is off)"
+            )
 
 
 GREEDY = GenerationSettings(temperature=0.0)
@@ -76,7 +78,8 @@ class ChatBackend(Protocol):
     ) -> Iterator[str]:
         """Yield the answer to the last user turn in new, non-empty pieces of text.
 
-        It ends within one token's time after `cancel` is set; closing the iterator stops the model as well.
+        After `cancel` is set it ends at the next token (a prompt that is being read is read to its end); closing
+        the iterator stops the model as well.
 
         Raises:
             UserError: pictures for a model without eyes, or a question longer than the context.

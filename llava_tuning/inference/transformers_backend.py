@@ -1,0 +1,201 @@
+"""Answer with transformers, in this process: a LLaVA directory, or a Llama directory for text only."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import DynamicCache
+
+from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.context import check_messages, fit_context
+from llava_tuning.inference.decoding import Sampler, TextStream
+from llava_tuning.inference.loading import LoadedModel, load_model
+from llava_tuning.models.conversation import Message, render_conversation
+from llava_tuning.models.llava import tokens_per_image
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    ids: list[int]
+    images: list[Image.Image]
+    room: int  # tokens that the answer may take
+
+
+class TransformersBackend:
+    """A `ChatBackend` over a loaded model. It writes token by token itself, without `generate`.
+
+    So one loop serves streaming and batches, a stopped answer stops between two tokens, errors reach the caller
+    without a thread in between, and each answer has its own source of randomness.
+    """
+
+    def __init__(self, loaded: LoadedModel, name: str) -> None:
+        config = loaded.model.config
+        text_config = config.get_text_config()
+        self.name = name
+        self.sees = loaded.image_processor is not None
+        self.max_length: int = text_config.max_position_embeddings
+        self._model: Any = loaded.model
+        self._tokenizer = loaded.tokenizer
+        self._image_processor = loaded.image_processor
+        self._image_token_id: int | None = config.image_token_id if self.sees else None
+        self._tokens_per_image = tokens_per_image(config.vision_config) if self.sees else 0
+        self._end_ids = _end_ids(loaded)
+        # The picture's id is no word, and ids beyond the tokenizer's have no text.
+        beyond = range(len(loaded.tokenizer), text_config.vocab_size)
+        self._forbidden = sorted(
+            {*beyond} | ({self._image_token_id} if self._image_token_id is not None else set())
+        )
+        # transformers 5.2x renamed the argument.
+        accepted = inspect.signature(type(loaded.model).forward).parameters
+        self._cache_argument = "cache" if "cache" in accepted else "past_key_values"
+
+    @classmethod
+    def load(
+        cls, directory: Path, name: str, device: str = "auto", dtype: str = "auto"
+    ) -> TransformersBackend:
+        """Load a model directory; see `load_backend` for the arguments and errors."""
+        return cls(load_model(directory, device, dtype), name)
+
+    def stream(
+        self,
+        messages: Sequence[ChatMessage],
+        settings: GenerationSettings,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[str]:
+        """See `ChatBackend.stream`. A bad question raises here, before the first piece is asked for."""
+        return self._stream(self._prompt(messages, settings), settings, cancel)
+
+    def answer_batch(
+        self, conversations: Sequence[Sequence[ChatMessage]], settings: GenerationSettings
+    ) -> list[str]:
+        """See `ChatBackend.answer_batch`. Conversations with and without pictures may be mixed."""
+        prompts = [self._prompt(messages, settings) for messages in conversations]
+        written: list[list[int]] = [[] for _ in prompts]
+        for tokens in self._write(prompts, settings):
+            for row, token in tokens.items():
+                written[row].append(token)
+        answers = []
+        for ids in written:
+            text = TextStream(self._tokenizer)
+            answers.append(("".join(text.push(token) for token in ids) + text.finish()).strip())
+        return answers
+
+    def _prompt(self, messages: Sequence[ChatMessage], settings: GenerationSettings) -> _Prompt:
+        check_messages(messages, sees=self.sees, name=self.name)
+        kept, ids, room = fit_context(messages, self._render, self.max_length, settings.max_new_tokens)
+        return _Prompt(ids, [image for message in kept for image in message.images], room)
+
+    def _render(self, messages: Sequence[ChatMessage]) -> list[int]:
+        return render_conversation(
+            self._tokenizer,
+            [Message(message.role, message.text, len(message.images)) for message in messages],
+            image_token_id=self._image_token_id,
+            tokens_per_image=self._tokens_per_image,
+            generation_prompt=True,
+        ).input_ids
+
+    def _stream(
+        self, prompt: _Prompt, settings: GenerationSettings, cancel: threading.Event | None
+    ) -> Iterator[str]:
+        text = TextStream(self._tokenizer)
+        for tokens in self._write([prompt], settings, cancel):
+            if piece := text.push(tokens[0]):
+                yield piece
+        if rest := text.finish():
+            yield rest
+
+    def _write(
+        self, prompts: Sequence[_Prompt], settings: GenerationSettings, cancel: threading.Event | None = None
+    ) -> Iterator[dict[int, int]]:
+        """Yield one token for each prompt (by its index) that is not finished; end tokens are kept back."""
+        if not prompts:
+            return
+        # inference_mode is entered anew for each step: a generator must not leave it on for its caller.
+        sampler = Sampler(settings, self._forbidden, self._model.device)
+        cache = DynamicCache(config=self._model.config)
+        embeds, mask = self._embed(prompts)
+        rows = list(range(len(prompts)))
+        written = mask.new_empty((len(rows), 0))  # (batch, answer length)
+        while not (cancel and cancel.is_set()):
+            tokens = sampler.next(self._forward(embeds, mask, cache), written)  # (batch,)
+            written = torch.cat([written, tokens[:, None]], dim=1)
+            step = {row: token for row, token in zip(rows, tokens.tolist(), strict=True)}
+            step = {row: token for row, token in step.items() if token not in self._end_ids}
+            if step:
+                yield step
+            going = [i for i, row in enumerate(rows) if row in step and written.shape[1] < prompts[row].room]
+            if not going:
+                return
+            if len(going) < len(rows):  # finished answers leave the batch
+                index = torch.tensor(going, device=mask.device)
+                cache.batch_select_indices(index)
+                tokens, mask, written = tokens[index], mask[index], written[index]
+                rows = [rows[i] for i in going]
+            embeds = self._embed_ids(tokens[:, None])
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+
+    @torch.inference_mode()
+    def _embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
+        embeds: torch.Tensor = self._model.get_input_embeddings()(ids)
+        return embeds
+
+    @torch.inference_mode()
+    def _embed(self, prompts: Sequence[_Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Left-padded input embeddings (batch, length, hidden) and attention mask (batch, length)."""
+        device = self._model.device
+        length = max(len(prompt.ids) for prompt in prompts)
+        pad = next(iter(self._end_ids))
+        padded = [[pad] * (length - len(prompt.ids)) + prompt.ids for prompt in prompts]
+        mask = [[0] * (length - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
+        ids = torch.tensor(padded, device=device)
+        embeds = self._embed_ids(ids)
+        images = [image for prompt in prompts for image in prompt.images]
+        if images:
+            # masked_scatter fills the picture positions in reading order, which is the order of `images`.
+            features = self._encode_pictures(images).to(embeds.dtype)
+            embeds = embeds.masked_scatter((ids == self._image_token_id)[..., None], features)
+        return embeds, torch.tensor(mask, device=device)
+
+    def _encode_pictures(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Features (pictures, tokens per picture, hidden). The same picture object is encoded once."""
+        assert self._image_processor is not None
+        distinct = {id(image): image for image in images}
+        pixels = self._image_processor(images=list(distinct.values()), return_tensors="pt")["pixel_values"]
+        output = self._model.get_image_features(
+            pixel_values=pixels.to(self._model.device, self._model.dtype), return_dict=True
+        )
+        features = torch.stack(tuple(output.pooler_output))
+        order = {key: i for i, key in enumerate(distinct)}
+        return features[[order[id(image)] for image in images]]
+
+    @torch.inference_mode()
+    def _forward(self, embeds: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """Logits (batch, vocabulary) after the last position; `cache` grows by `embeds` (batch, new, hidden)."""
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+        output = self._model(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            logits_to_keep=1,
+            **{self._cache_argument: cache},
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+
+def _end_ids(loaded: LoadedModel) -> frozenset[int]:
+    """Every id that ends an answer: the generation config's, the tokenizer's and ChatML's."""
+    generation_config = loaded.model.generation_config
+    configured = generation_config.eos_token_id if generation_config else None
+    ids = set(configured if isinstance(configured, list) else [configured])
+    ids.add(loaded.tokenizer.eos_token_id)
+    ids.add(loaded.tokenizer.get_vocab().get("<|im_end|>"))
+    return frozenset(token for token in ids if token is not None)
