@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:  # transformers takes seconds to import, and reading records does not need it
+    from transformers import PreTrainedTokenizerBase
 
 IGNORE_INDEX = -100
 IMAGE_MARKER = "<image>"

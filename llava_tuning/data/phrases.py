@@ -1,0 +1,36 @@
+"""Phrasings that several data sets share: how people ask for a description, and small grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# LLaVA's own list of requests for a brief description (its appendix, "Instructions for brief image
+# description") with plainer ones added; a projector trained on one phrasing alone follows only that one.
+DESCRIBE_PROMPTS = (
+    "Describe the image concisely.",
+    "Provide a brief description of the given image.",
+    "Offer a succinct explanation of the picture presented.",
+    "Summarize the visual content of the image.",
+    "Give a short and clear explanation of the image.",
+    "Share a concise interpretation of the image provided.",
+    "Present a compact description of the photo's key features.",
+    "Relay a brief, clear account of the picture shown.",
+    "Render a clear and concise summary of the photo.",
+    "Write a terse but informative summary of the picture.",
+    "Create a compact narrative representing the image presented.",
+    "What is in this picture?",
+    "What do you see?",
+    "What does the image show?",
+    "Describe this picture.",
+    "Please describe the image.",
+)
+
+
+def with_article(phrase: str) -> str:
+    """The phrase with "a" or "an" in front, e.g. `an orange circle`."""
+    return f"{'an' if phrase[:1].lower() in 'aeiou' else 'a'} {phrase}"
+
+
+def join_list(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
