@@ -151,6 +151,7 @@ def known_facts(questions: Sequence[Question]) -> tuple[str | None, str | None]:
 def _caption_record(path: Path, questions: Sequence[Question], seed: int) -> Record:
     rng = random.Random(f"easy-vqa caption {seed} {path.stem}")
     shape, colour = known_facts(questions)
+    templates: tuple[str, ...]
     if shape and colour:
         templates = _CAPTIONS_BOTH
     elif shape:

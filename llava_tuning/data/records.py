@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,32 +55,62 @@ def make_record(record_id: str, image: str | None, turns: Iterable[tuple[str, st
     return Record(id=record_id, image=image, conversations=conversation)
 
 
+@dataclass(frozen=True)
+class BrokenRow:
+    """A line of a JSONL file that is not JSON."""
+
+    line: int  # 1-based
+    message: str
+
+
 def read_json_rows(path: str | Path) -> Iterator[tuple[int, Any]]:
     """(index, parsed value) of a JSON list or a JSONL file; the index is 0-based.
 
     Raises:
         UserError: the file is missing, not JSON or JSONL, or holds no rows.
     """
+    for index, row in read_rows_leniently(path):
+        if isinstance(row, BrokenRow):
+            raise UserError(
+                f"{path}: line {row.line} is not valid JSON ({row.message}); mend or remove the line"
+            )
+        yield index, row
+
+
+def read_rows_leniently(path: str | Path) -> list[tuple[int, Any]]:
+    """As `read_json_rows`, but a JSONL line that cannot be parsed becomes a BrokenRow.
+
+    Raises:
+        UserError: the file is missing, not text, a broken JSON list, or holds no rows.
+    """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such data file")
-    text = path.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        try:
-            rows = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: not valid JSON at line {error.lineno}: {error.msg}") from None
-    else:
-        rows = []
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise UserError(f"{path}: line {number} is not valid JSON: {error.msg}") from None
+        raise UserError(f"{path}: no such data file; check the path")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    try:
+        # A JSON list, or one object over several lines, which is a set of one record.
+        whole = json.loads(text)
+        rows = whole if isinstance(whole, list) else [whole]
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("["):
+            where = f"line {error.lineno}, column {error.colno}"
+            raise UserError(f"{path}: not valid JSON at {where} ({error.msg}); mend the file there") from None
+        # Only "\n" ends a JSON line: splitlines() would cut at U+2028 inside a string as well.
+        lines = enumerate(text.split("\n"), 1)
+        rows = [_parse_line(line, number) for number, line in lines if line.strip()]
     if not rows:
-        raise UserError(f"{path}: holds no records")
-    yield from enumerate(rows)
+        raise UserError(f"{path}: holds no records; give a JSON list or one JSON object a line")
+    return list(enumerate(rows))
+
+
+def _parse_line(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        return BrokenRow(number, error.msg)
 
 
 def write_json(path: str | Path, records: Iterable[Record]) -> int:

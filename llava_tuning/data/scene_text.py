@@ -49,6 +49,9 @@ class SceneQuestion:
     skill: str
 
 
+_Skill = Callable[[Scene, random.Random], list[SceneQuestion]]
+
+
 def captions(scene: Scene) -> list[str]:
     """True descriptions of the whole scene in several phrasings."""
     rng = scene.rng("captions")
@@ -85,7 +88,8 @@ def questions(scene: Scene) -> list[SceneQuestion]:
     """
     rng = scene.rng("questions")
     found: list[SceneQuestion] = []
-    for make in (*_SKILLS, _existence, _existence):
+    makers: tuple[_Skill, ...] = (*_SKILLS, _existence, _existence)
+    for make in makers:
         if candidates := make(scene, rng):
             answer = rng.choice(sorted({c.answer for c in candidates}))
             chosen = rng.choice([c for c in candidates if c.answer == answer])
@@ -197,6 +201,7 @@ def _neighbour(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
 
 def _more(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
     """ "are there more circles than stars?", at least one of the two being there."""
+    values: tuple[str, ...]
     if rng.random() < 0.5:
         counts, values = Counter(o.shape for o in scene.objects), SHAPES
         plural = {value: "crosses" if value == "cross" else f"{value}s" for value in values}
@@ -224,7 +229,17 @@ def _larger(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
     ]
 
 
-_SKILLS = (_count, _colour, _shape, _size, _position, _relation, _neighbour, _more, _larger)
+_SKILLS: tuple[_Skill, ...] = (
+    _count,
+    _colour,
+    _shape,
+    _size,
+    _position,
+    _relation,
+    _neighbour,
+    _more,
+    _larger,
+)
 
 
 def _clear_pairs(scene: Scene) -> Iterator[tuple[SceneObject, str, SceneObject]]:

@@ -1,0 +1,181 @@
+"""Find everything that is wrong with a data file before any training does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llava_tuning.data.load import record_label
+from llava_tuning.data.records import BrokenRow, Record, read_rows_leniently
+from llava_tuning.data.structure import Problem, row_problems
+from llava_tuning.errors import UserError
+from llava_tuning.models.conversation import IGNORE_INDEX, render_conversation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Stands for a picture while positions are counted; no tokenizer has it.
+_PICTURE_ID = -200
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of one record; `kind` is record, turns, marker, picture, tokens or duplicate."""
+
+    file: Path
+    index: int  # 0-based position in the file
+    record_id: str | None
+    kind: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        name = record_label(self.index, {"id": self.record_id})
+        return f"{self.file}: {name} {self.problem}; {self.remedy}"
+
+
+def check_records(
+    path: str | Path,
+    image_folder: str | Path | None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_length: int | None = None,
+    tokens_per_image: int = 0,
+    max_pictures: int | None = None,
+) -> list[Finding]:
+    """All faults of a data file, in the order of its records.
+
+    Args:
+        path: JSON or JSONL file of LLaVA records.
+        image_folder: pictures' paths are relative to it; None means the data file's own folder.
+        tokenizer: with `max_length`, finds records with nothing to learn from after truncation.
+        max_length: tokens kept in training, picture positions included.
+        tokens_per_image: positions that one picture takes.
+        max_pictures: decode only so many pictures, evenly spread over the file; that each file exists is
+            checked in any case. None decodes all.
+
+    Raises:
+        UserError: the file cannot be read at all, or the image folder is missing.
+    """
+    path = Path(path)
+    folder = path.parent if image_folder is None else Path(image_folder)
+    rows = read_rows_leniently(path)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such image folder; give the folder that pictures' paths start from")
+    found: list[tuple[int, Problem]] = []
+    good: list[tuple[int, Record]] = []
+    for index, row in rows:
+        problems = _broken(row) if isinstance(row, BrokenRow) else row_problems(row)
+        found += [(index, problem) for problem in problems]
+        if not problems:
+            good.append((index, Record.model_validate(row)))
+    found += _missing_key(rows)
+    found += _picture_problems(rows, folder, max_pictures)
+    found += _duplicates(good)
+    if tokenizer is not None and max_length is not None:
+        for index, record in good:
+            found += [(index, p) for p in _token_problems(record, tokenizer, max_length, tokens_per_image)]
+    found.sort(key=lambda item: item[0])
+    values = dict(rows)
+    return [
+        Finding(path, index, _id_of(values[index]), problem.kind, problem.text, problem.remedy)
+        for index, problem in found
+    ]
+
+
+def _broken(row: BrokenRow) -> list[Problem]:
+    text = f"on line {row.line} is not valid JSON ({row.message})"
+    return [Problem("record", text, "mend or remove the line")]
+
+
+def _missing_key(rows: Sequence[tuple[int, Any]]) -> list[tuple[int, Problem]]:
+    """The first record without the key `image` makes XTuner's own dataset drop all pictures of the file."""
+    first = rows[0][1]
+    others = any(isinstance(row, dict) and row.get("image") for _, row in rows)
+    if not (isinstance(first, dict) and "image" not in first and others):
+        return []
+    text = "comes first and has no key `image`, so XTuner itself would train without any picture of the file"
+    return [(rows[0][0], Problem("record", text, 'add "image": null'))]
+
+
+def _picture_problems(
+    rows: Sequence[tuple[int, Any]], folder: Path, max_pictures: int | None
+) -> list[tuple[int, Problem]]:
+    uses: dict[str, list[int]] = {}
+    for index, row in rows:
+        image = row.get("image") if isinstance(row, dict) else None
+        if isinstance(image, str) and image.strip():
+            uses.setdefault(image, []).append(index)
+    images = list(uses)
+    step = 1 if max_pictures is None else max(1, -(-len(images) // max(1, max_pictures)))
+    decode = set() if max_pictures == 0 else set(images[::step])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(lambda image: _picture_problem(folder, image, image in decode), images)
+        pairs = [(image, problem) for image, problem in zip(images, results, strict=True) if problem]
+    return [(index, problem) for image, problem in pairs for index in uses[image]]
+
+
+def _picture_problem(folder: Path, image: str, decode: bool) -> Problem | None:
+    from llava_tuning.models.pictures import open_picture
+
+    if "://" in image or image.startswith("data:"):
+        text = f"names the address {image[:60]} as picture"
+        return Problem("picture", text, "download it and give a path relative to the image folder")
+    file = folder / image
+    try:
+        if not file.is_file():
+            return Problem("picture", f"names {file}, which does not exist", "mend the path or give --images")
+        if decode:
+            open_picture(file)
+    except UserError as error:
+        text, _, remedy = str(error).partition("; ")
+        return Problem("picture", f"has a bad picture, {text}", remedy or "replace the file")
+    except (OSError, ValueError) as error:  # e.g. a name that is too long, or holds a zero byte
+        return Problem("picture", f"names a picture that cannot be opened ({error})", "mend the path")
+    return None
+
+
+def _duplicates(records: Sequence[tuple[int, Record]]) -> list[tuple[int, Problem]]:
+    found = []
+    ids: dict[str, int] = {}
+    contents: dict[bytes, int] = {}
+    for index, record in records:
+        first = ids.setdefault(record.id, index)
+        if first != index:
+            text = f"has the same id as record {first}"
+            found.append((index, Problem("duplicate", text, "give each record an id of its own")))
+        body = json.dumps(record.to_dict() | {"id": None}, sort_keys=True)
+        first = contents.setdefault(hashlib.sha256(body.encode()).digest(), index)
+        if first != index:
+            text = f"has the same picture and turns as record {first}"
+            found.append((index, Problem("duplicate", text, "remove one of them")))
+    return found
+
+
+def _token_problems(
+    record: Record, tokenizer: PreTrainedTokenizerBase, max_length: int, tokens_per_image: int
+) -> list[Problem]:
+    messages = record.messages()
+    # If the first answer is cut off there is nothing to learn, and if it is not there is: later turns can wait.
+    answer = next(number for number, message in enumerate(messages, 1) if message.role == "assistant")
+    rendered = render_conversation(
+        tokenizer,
+        messages[:answer],
+        image_token_id=_PICTURE_ID,
+        tokens_per_image=max(1, tokens_per_image),
+    )
+    before = next(place for place, label in enumerate(rendered.labels) if label != IGNORE_INDEX)
+    if before < max_length:
+        return []
+    text = f"has no token left to train on: its first answer starts after {before} tokens of {max_length}"
+    return [Problem("tokens", text, f"shorten its first turns or raise the maximum length above {before}")]
+
+
+def _id_of(row: Any) -> str | None:
+    value = row.get("id") if isinstance(row, dict) else None
+    return None if value is None else str(value)
