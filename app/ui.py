@@ -1,0 +1,232 @@
+"""What is where on the page. What happens is in `handlers.py`, what it says in `strings.py`."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.conversation import Tab
+from app.handlers import Handlers
+from app.strings import PICTURE_QUESTIONS, TEXT_QUESTIONS
+from llava_tuning.inference.backend import ChatBackend, GenerationSettings
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+SAMPLES = sorted((ASSETS / "samples").glob("*.png"))
+STYLE = Path(__file__).with_name("style.css")
+FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
+PRIVATE = {"api_visibility": "private"}  # the page's own events are no programming interface
+
+# The leaf of the page's title and of empty conversations.
+EYE = (
+    '<svg class="lt-eye" viewBox="0 0 32 32" aria-hidden="true">'
+    '<path d="M2.5 16S7.5 6.5 16 6.5 29.5 16 29.5 16 24.5 25.5 16 25.5 2.5 16 2.5 16Z"/>'
+    '<circle cx="16" cy="16" r="4.6"/></svg>'
+)
+
+
+def theme() -> gr.themes.Base:
+    """Colours and fonts; the fonts are the system's, so nothing is fetched from elsewhere."""
+    sans = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC", "Microsoft YaHei")
+    return gr.themes.Base(
+        primary_hue=gr.themes.colors.indigo,
+        secondary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.slate,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=[gr.themes.Font(name) for name in (*sans, "Noto Sans CJK SC", "sans-serif")],
+        font_mono=[gr.themes.Font(name) for name in ("ui-monospace", "Menlo", "Consolas", "monospace")],
+    )
+
+
+def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
+    """The page for one model."""
+    with gr.Blocks(
+        title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
+    ) as page:
+        with gr.Row(elem_classes="lt-header"):
+            gr.HTML(EYE, elem_classes="lt-logo")
+            gr.Markdown(text("lt_title"), elem_classes="lt-title")
+            gr.Markdown(text("lt_tagline"), elem_classes="lt-tagline")
+            gr.HTML(f'<span class="lt-model">{html.escape(backend.name)}</span>', elem_classes="lt-model-box")
+        with gr.Row(elem_classes="lt-page"):
+            with gr.Column(scale=4, elem_classes="lt-main"):
+                tabs = gr.Tabs(elem_classes="lt-tabs")
+            with gr.Column(scale=1, min_width=260, elem_classes="lt-side"):
+                settings = _settings(text)
+        with tabs:
+            with gr.Tab(text("lt_text_chat"), id="text"):
+                _text_tab(backend, handlers, text, settings)
+            with gr.Tab(text("lt_picture_chat"), id="picture", interactive=backend.sees):
+                _picture_tab(handlers, text, settings)
+        page.unload(handlers.leave)
+    return page
+
+
+def _settings(text: gr.I18n) -> list[gr.Slider]:
+    """Sliders in the order of the handlers' arguments: maximum length, top-p, temperature."""
+    usual = GenerationSettings()
+    with gr.Group(elem_classes="lt-settings"):
+        gr.Markdown(text("lt_settings"), elem_classes="lt-settings-title")
+        length = gr.Slider(
+            8,
+            2048,
+            usual.max_new_tokens,
+            step=8,
+            label=text("lt_max_length"),
+            info=text("lt_max_length_info"),
+            elem_id="lt-max-length",
+        )
+        top_p = gr.Slider(
+            0, 1, usual.top_p, step=0.01, label=text("lt_top_p"), info=text("lt_top_p_info"), elem_id="lt-top-p"
+        )
+        temperature = gr.Slider(
+            0,
+            1,
+            usual.temperature,
+            step=0.01,
+            label=text("lt_temperature"),
+            info=text("lt_temperature_info"),
+            elem_id="lt-temperature",
+        )
+    return [length, top_p, temperature]
+
+
+def _text_tab(backend: ChatBackend, handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -> None:
+    blind = "" if backend.sees else "_blind"
+    chatbot, status = _conversation(text, "text", f"lt_text_hint{blind}")
+    ideas = _ideas(text, "text", TEXT_QUESTIONS)
+    with gr.Row(elem_classes="lt-ask"):
+        box = gr.MultimodalTextbox(
+            placeholder=str(text(f"lt_text_placeholder{blind}")),
+            label=text("lt_question"),
+            show_label=False,
+            file_types=FILE_TYPES,
+            file_count="multiple",
+            max_plain_text_length=100_000,  # a long paste stays text, as only pictures may be files
+            autofocus=True,
+            elem_id="lt-text-box",
+        )
+        clear = _clear_button(text, "text")
+    out = [chatbot, box, status]
+    running = [_ask(box.submit, handlers.ask_text, [box, *settings], out)]
+    for idea in ideas:
+        words = f"(box, ...rest) => [{{text: {_label_of(idea)}, files: box?.files ?? []}}, ...rest]"
+        running.append(_ask(idea.click, handlers.ask_text, [box, *settings], out, js=words))
+    _stop_and_clear(handlers, "text", box, clear, out, running)
+
+
+def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -> None:
+    with gr.Row(elem_classes="lt-picture-chat"):
+        with gr.Column(scale=2, min_width=240, elem_classes="lt-picture-side"):
+            picture = Picture(
+                sources=["upload", "clipboard"],
+                type="filepath",
+                label=text("lt_picture"),
+                height="100%",
+                buttons=[],
+                elem_id="lt-picture",
+            )
+            samples = gr.Gallery(
+                value=[str(path) for path in SAMPLES],
+                label=text("lt_samples"),
+                show_label=False,
+                columns=len(SAMPLES),
+                rows=1,
+                height="auto",
+                allow_preview=False,
+                interactive=False,
+                object_fit="cover",
+                buttons=[],
+                elem_id="lt-samples",
+            )
+        with gr.Column(scale=3, min_width=280):
+            chatbot, status = _conversation(text, "picture", "lt_picture_hint")
+            ideas = _ideas(text, "picture", PICTURE_QUESTIONS)
+            with gr.Row(elem_classes="lt-ask"):
+                box = gr.Textbox(
+                    placeholder=text("lt_picture_placeholder"),
+                    label=text("lt_question"),
+                    show_label=False,
+                    submit_btn=True,
+                    max_lines=6,
+                    elem_id="lt-picture-box",
+                )
+                clear = _clear_button(text, "picture")
+    out = [chatbot, box, status]
+    asked = [box, picture, *settings]
+    running = [_ask(box.submit, handlers.ask_picture, asked, out)]
+    for idea in ideas:
+        words = f"(box, ...rest) => [{_label_of(idea)}, ...rest]"
+        running.append(_ask(idea.click, handlers.ask_picture, asked, out, js=words))
+    samples.select(_sample, None, picture, show_progress="hidden", queue=False, **PRIVATE)
+    picture.change(handlers.change_picture, picture, out, show_progress="hidden", queue=False, **PRIVATE)
+    _stop_and_clear(handlers, "picture", box, clear, out, running)
+
+
+class Picture(gr.Image):
+    """An image component that hands on the uploaded file as it is: `open_picture` is what decodes it."""
+
+    is_template = True  # the browser's part is gr.Image's
+
+    def preprocess(self, payload: Any) -> str | None:
+        return payload.path if payload is not None else None
+
+
+def _sample(event: gr.SelectData) -> str:
+    return str(SAMPLES[event.index])
+
+
+def _conversation(text: gr.I18n, tab: str, hint: str) -> tuple[gr.Chatbot, gr.HTML]:
+    chatbot = gr.Chatbot(
+        label=text("lt_conversation"),
+        show_label=False,
+        placeholder=f'<div class="lt-welcome">{EYE}<h2>{text(f"lt_{tab}_welcome")}</h2>\n<p>{text(hint)}</p></div>',
+        buttons=["copy"],
+        feedback_options=None,
+        allow_file_downloads=False,
+        height="100%",
+        elem_id=f"lt-{tab}-chat",
+        elem_classes="lt-chat",
+    )
+    status = gr.HTML("", elem_id=f"lt-{tab}-status", elem_classes="lt-status")
+    return chatbot, status
+
+
+def _ideas(text: gr.I18n, tab: str, questions: tuple[str, ...]) -> list[gr.Button]:
+    with gr.Row(elem_id=f"lt-{tab}-ideas", elem_classes="lt-ideas"):
+        return [
+            gr.Button(text(key), size="sm", min_width=0, elem_id=key.replace("_", "-")) for key in questions
+        ]
+
+
+def _clear_button(text: gr.I18n, tab: str) -> gr.Button:
+    return gr.Button(text("lt_clear"), size="md", min_width=0, elem_id=f"lt-{tab}-clear", elem_classes="lt-clear")
+
+
+def _label_of(button: gr.Button) -> str:
+    """JavaScript for the words on a button: the question is asked in the language that the page shows."""
+    return f"document.getElementById('{button.elem_id}').innerText"
+
+
+def _ask(event: Any, listener: Any, inputs: list[Any], outputs: list[Any], js: str | None = None) -> Any:
+    # The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
+    return event(
+        listener, inputs, outputs, js=js, concurrency_limit=None, show_progress="minimal", **PRIVATE
+    )
+
+
+def _stop_and_clear(
+    handlers: Handlers, tab: Tab, box: Any, clear: gr.Button, outputs: list[Any], running: list[Any]
+) -> None:
+    def stop(request: gr.Request) -> None:
+        handlers.stop(tab, request)
+
+    def forget(request: gr.Request) -> Any:
+        return handlers.clear(tab, request)
+
+    box.stop(stop, None, None, queue=False, **PRIVATE)
+    clear.click(
+        forget, None, outputs, cancels=running, queue=False, show_progress="hidden", **PRIVATE
+    )
