@@ -15,7 +15,7 @@ from llava_tuning.errors import UserError
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """One turn of a chat. Its pictures (RGB, from `open_picture`) stand before its text; only users have any."""
+    """One turn of a chat. Its pictures (RGB) stand before its text; only the user's turns have any."""
 
     role: Literal["system", "user", "assistant"]
     text: str
@@ -78,8 +78,8 @@ class ChatBackend(Protocol):
     ) -> Iterator[str]:
         """Yield the answer to the last user turn in new, non-empty pieces of text.
 
-        After `cancel` is set it ends at the next token (a prompt that is being read is read to its end); closing
-        the iterator stops the model as well.
+        After `cancel` is set it ends at the next token (a prompt that is being read is read to its end);
+        closing the iterator stops the model as well.
 
         Raises:
             UserError: pictures for a model without eyes, or a question longer than the context.
@@ -103,14 +103,16 @@ def load_backend(model: str = "default", device: str = "auto", dtype: str = "aut
     Args:
         model: a LLaVA or Llama model directory, or "default".
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N".
-        dtype: "auto" (bfloat16 where the device computes in it, else float32), "bfloat16", "float16", "float32".
+        dtype: "auto" (bfloat16 where the device computes in it), "bfloat16", "float16" or "float32".
 
     Raises:
         UserError: no such directory, not a model directory, damaged or incomplete weights, no such device.
     """
+    from llava_tuning.inference.loading import check_model_directory
     from llava_tuning.models.default import resolve_model
 
     directory = resolve_model(model)
+    check_model_directory(directory)  # before torch is imported: a wrong path is told at once
     from llava_tuning.inference.transformers_backend import TransformersBackend
 
     name = "default" if model == "default" else directory.resolve().name

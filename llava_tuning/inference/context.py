@@ -37,10 +37,10 @@ def fit_context(
 ) -> tuple[list[ChatMessage], list[int], int]:
     """Forget the oldest exchanges until the prompt leaves room for an answer.
 
-    A system turn and the last question always stay. Room is kept for `max_new_tokens`, but never for more than
-    a quarter of the context, so that asking for long answers does not cost the whole memory. When the exchange
-    with the newest picture is forgotten, the picture moves in front of the oldest question that is kept: later
-    questions are about it, and in front of the first question is where models see it in training.
+    A system turn and the last question always stay. Room is kept for `max_new_tokens`, but never for more
+    than a quarter of the context, so that asking for long answers does not cost the whole memory. When the
+    exchange with the newest picture is forgotten, the picture moves in front of the oldest question that is
+    kept: later questions are about it, and the first question is where models see it in training.
 
     Args:
         messages: the conversation, as `check_messages` accepts it.

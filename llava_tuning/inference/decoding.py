@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from transformers import (
@@ -34,7 +35,7 @@ class Sampler:
             self._generator.manual_seed(settings.seed)
         self._processors = LogitsProcessorList()
         if forbidden:
-            self._processors.append(SuppressTokensLogitsProcessor(list(forbidden), device=device))
+            self._processors.append(SuppressTokensLogitsProcessor(list(forbidden), device=str(device)))
         if settings.repetition_penalty != 1.0:
             self._processors.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty))
         if not self._greedy:
@@ -43,8 +44,8 @@ class Sampler:
                 self._processors.append(TopPLogitsWarper(settings.top_p))
 
     def next(self, logits: torch.Tensor, written: torch.Tensor) -> torch.Tensor:
-        """Token ids (batch,) from logits (batch, vocabulary) after the answer's ids so far (batch, length)."""
-        scores = self._processors(written, logits.float())
+        """Token ids (batch,) from logits (batch, vocabulary) after the answer so far (batch, length)."""
+        scores = self._processors(cast(torch.LongTensor, written), cast(torch.FloatTensor, logits.float()))
         if self._greedy:
             return scores.argmax(-1)
         return torch.multinomial(scores.softmax(-1), 1, generator=self._generator).squeeze(-1)

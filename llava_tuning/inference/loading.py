@@ -27,7 +27,7 @@ def check_model_directory(directory: Path) -> str:
     """The directory's kind, "llava" or "llama", told from its files alone: quick, before anything is loaded.
 
     Raises:
-        UserError: it is no directory, or nothing that can be chatted with.
+        UserError: it holds nothing that can be chatted with.
     """
     if not directory.is_dir():
         raise UserError(
@@ -92,7 +92,7 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     # Without these instructions bfloat16 is emulated on a CPU, several times slower than float32.
-    can = getattr(torch.cpu, "get_capabilities", dict)()
+    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
 
 
@@ -133,9 +133,10 @@ def _load_llava(directory: Path, dtype: torch.dtype) -> LoadedModel:
 def _load_llama(directory: Path, dtype: torch.dtype) -> LoadedModel:
     from transformers import AutoTokenizer, LlamaForCausalLM
 
-    model, info = LlamaForCausalLM.from_pretrained(
+    loaded: Any = LlamaForCausalLM.from_pretrained(
         directory, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, output_loading_info=True
     )
+    model, info = loaded
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(map(str, info.get(problem, ()))):
             raise UserError(

@@ -31,8 +31,8 @@ class _Prompt:
 class TransformersBackend:
     """A `ChatBackend` over a loaded model. It writes token by token itself, without `generate`.
 
-    So one loop serves streaming and batches, a stopped answer stops between two tokens, errors reach the caller
-    without a thread in between, and each answer has its own source of randomness.
+    So one loop serves streaming and batches, a stopped answer stops between two tokens, errors reach the
+    caller without a thread in between, and each answer has its own source of randomness.
     """
 
     def __init__(self, loaded: LoadedModel, name: str) -> None:
@@ -160,7 +160,8 @@ class TransformersBackend:
         if images:
             # masked_scatter fills the picture positions in reading order, which is the order of `images`.
             features = self._encode_pictures(images).to(embeds.dtype)
-            embeds = embeds.masked_scatter((ids == self._image_token_id)[..., None], features)
+            assert self._image_token_id is not None
+            embeds = embeds.masked_scatter(ids.eq(self._image_token_id)[..., None], features)
         return embeds, torch.tensor(mask, device=device)
 
     def _encode_pictures(self, images: Sequence[Image.Image]) -> torch.Tensor:
@@ -177,7 +178,7 @@ class TransformersBackend:
 
     @torch.inference_mode()
     def _forward(self, embeds: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-        """Logits (batch, vocabulary) after the last position; `cache` grows by `embeds` (batch, new, hidden)."""
+        """Logits (batch, vocabulary) at the last position; `cache` grows by `embeds` (batch, new, hidden)."""
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
         output = self._model(
             inputs_embeds=embeds,

@@ -1,0 +1,143 @@
+"""The file that a batch run appends to, and continues after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import GenerationSettings
+
+_SAMPLE_BYTES = 1 << 20
+
+
+def run_meta(model: str, directory: Path, settings: GenerationSettings) -> dict[str, Any]:
+    """What must be the same for a run to be continued: the model's files and the settings."""
+    return {"model": model, "fingerprint": fingerprint(directory), "settings": asdict(settings)}
+
+
+def fingerprint(directory: Path) -> str:
+    """Tells model directories apart quickly: names, sizes, first and last MiB of their files."""
+    digest = hashlib.sha256()
+    for file in sorted(directory.iterdir()):
+        if file.suffix not in (".safetensors", ".json", ".jinja") or file.name == "provenance.json":
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_SAMPLE_BYTES))
+            if size > _SAMPLE_BYTES:
+                stream.seek(-min(size - _SAMPLE_BYTES, _SAMPLE_BYTES), os.SEEK_END)
+                digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+class AnswerFile:
+    """JSON lines at `path`, one row an answer, each written out at once; beside it `path`.meta.json.
+
+    A context manager: it holds a lock, so that two runs cannot write the same rows.
+
+    Raises:
+        UserError (on entering): the file belongs to another model, other settings or no run at all, is
+            damaged elsewhere than in its last line, or is being written by another run.
+    """
+
+    def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
+        self._path = path
+        self._meta_path = path.with_name(path.name + ".meta.json")
+        self._meta = dict(meta)
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self.rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> AnswerFile:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{self._path}: another run is writing it; wait for it or choose another --out"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: cannot be written ({error.strerror}); choose another --out"
+            ) from None
+        try:
+            self._check_meta()
+            self.rows = self._read()
+            self._stream = self._path.open("a", encoding="utf-8", newline="\n")
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row; it is on its way to the disk when this returns."""
+        self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._stream.flush()
+        self.rows.append(dict(row))
+
+    def _check_meta(self) -> None:
+        if not self._path.exists() or self._path.stat().st_size == 0:
+            temporary = self._meta_path.with_name(self._meta_path.name + ".tmp")
+            temporary.write_text(
+                json.dumps(self._meta, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+            )
+            temporary.replace(self._meta_path)
+            return
+        try:
+            found = json.loads(self._meta_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(
+                f"{self._path}: exists, but {self._meta_path.name} beside it does not say of which run; "
+                "choose another --out or move it away"
+            ) from None
+        for key, value in self._meta.items():
+            if key != "model" and found.get(key) != value:
+                what = "model" if key == "fingerprint" else key
+                then, now = (
+                    (found.get("model"), self._meta["model"]) if what == "model" else (found.get(key), value)
+                )
+                raise UserError(
+                    f"{self._path}: holds answers of another {what} ({then}, now {now}); "
+                    "choose another --out or move it away"
+                )
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The rows that are there. A torn last line (the run was killed while writing it) is cut off."""
+        if not self._path.exists():
+            return []
+        data = self._path.read_bytes()
+        rows: list[dict[str, Any]] = []
+        good = 0  # bytes up to the end of the last whole line
+        for number, line in enumerate(data.splitlines(keepends=True), 1):
+            try:
+                row = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                if good + len(line) < len(data):
+                    raise UserError(
+                        f"{self._path}: line {number} is damaged; delete it and run the command again"
+                    )
+                break
+            rows.append(row)
+            good += len(line)
+        if good < len(data):
+            with self._path.open("r+b") as stream:
+                stream.truncate(good)
+        return rows
