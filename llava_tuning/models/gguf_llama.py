@@ -6,18 +6,18 @@ pre-tokenizer and the chat template are therefore written out here, and one gree
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import Message, render_conversation
 
-# ChatML without SmolLM2's default system prompt, which names another assistant ("named SmolLM, trained by Hugging
-# Face") and would be trained into every answer.
+# ChatML without SmolLM2's default system prompt, which names another assistant ("named SmolLM, trained by
+# Hugging Face") and would be trained into every answer.
 CHATML = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
-    " + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CHECK_QUESTION, CHECK_ANSWER = "What is the capital of France?", "Paris"
 
@@ -62,8 +62,8 @@ def convert_gguf(source: str | Path, out: str | Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     # The flat key is what other engines and transformers 4 read; the class is known to every version.
-    _rewrite_json(out / "config.json", drop=("_model_name_or_path",), rope_theta=rope_theta)
-    _rewrite_json(
+    rewrite_json(out / "config.json", drop=("_model_name_or_path",), rope_theta=rope_theta)
+    rewrite_json(
         out / "tokenizer_config.json",
         drop=("is_local", "local_files_only"),
         tokenizer_class="PreTrainedTokenizerFast",
@@ -119,7 +119,7 @@ def _tokenizer(source: Path, fields: dict[str, Any]) -> Any:
 
 
 def _check_answer(model: Any, tokenizer: Any, source: Path) -> None:
-    """A misread file still loads; it just no longer knows anything. Ask it something that every model knows."""
+    """A misread file still loads; it just knows nothing any more. Ask it what every model knows."""
     import torch
 
     prompt = render_conversation(
@@ -139,9 +139,3 @@ def _check_answer(model: Any, tokenizer: Any, source: Path) -> None:
             f"{source}: converted, but answers {CHECK_QUESTION!r} with {answer!r} instead of {CHECK_ANSWER}; "
             "the file was misread or is no chat model"
         )
-
-
-def _rewrite_json(path: Path, drop: tuple[str, ...], **values: Any) -> None:
-    data = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k not in drop}
-    data.update(values)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
