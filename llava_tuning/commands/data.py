@@ -1,9 +1,174 @@
-"""Subcommands of `llava-tuning`: data."""
+"""`llava-tuning data`: sample data sets, conversion, a look at a record, and the check before training."""
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
 import typer
+
+from llava_tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+data = typer.Typer(help="Make, convert, look at and check data sets.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Model = Annotated[str | None, typer.Option(help="Model directory whose tokenizer is used, or 'default'.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
+    app.add_typer(data, name="data")
+
+
+@data.command("easy-vqa")
+def easy_vqa(
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Chooses phrasings and the order of questions.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="Only the first N pictures of each split.")] = None,
+) -> None:
+    """Write easy-VQA as LLaVA records: captions, conversations, and its test split apart."""
+    from llava_tuning.data.easy_vqa import write_easy_vqa
+
+    _print_paths(write_easy_vqa(_folder(out), seed, limit), out)
+
+
+@data.command()
+def scenes(
+    out: Out,
+    count: Annotated[int, typer.Option(help="Number of scenes.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 224,
+) -> None:
+    """Draw scenes of 1 to 5 objects, with captions and questions whose answers are exact."""
+    from rich.progress import Progress
+
+    from llava_tuning.data.scenes import write_scenes
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("drawing", total=count)
+        paths = write_scenes(
+            _folder(out), count, seed, size, progress=lambda done: bar.update(task, completed=done)
+        )
+    _print_paths(paths, out)
+
+
+@data.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="JSON or JSONL file.")],
+    out: Annotated[Path, typer.Argument(help="File to write, .json or .jsonl.")],
+    from_: Annotated[
+        Literal["auto", "llava", "openai", "alpaca", "xtuner", "sharegpt"],
+        typer.Option("--from", help="Shape of the source; auto recognises each record."),
+    ] = "auto",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be converted.")] = False,
+) -> None:
+    """Convert OpenAI, Alpaca, XTuner, ShareGPT or misspelt LLaVA records to LLaVA records."""
+    from llava_tuning.data.convert import convert_file
+
+    result = convert_file(source, out, None if from_ == "auto" else from_, skip_bad)
+    for message in result.skipped:
+        typer.echo(f"left out: {message}", err=True)
+    typer.echo(
+        f"{out}: {result.written:,} records" + (f", {len(result.skipped):,} left out" if skip_bad else "")
+    )
+
+
+@data.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="JSON or JSONL file of LLaVA records.")],
+    index: Annotated[int | None, typer.Option(help="Position of the record, from 0.")] = None,
+    record_id: Annotated[str | None, typer.Option("--id", help="Id of the record.")] = None,
+    model: Annotated[str, typer.Option(help="Model directory, or 'default'.")] = "default",
+    tokens_per_image: Annotated[
+        int | None, typer.Option(help="Tokens that a picture takes; the model's own if left out.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Cut to this many tokens, as training does.")] = None,
+) -> None:
+    """Print a record as the model sees it; what is trained on is green, or ⟦in brackets⟧ without colours."""
+    from rich.console import Console
+
+    from llava_tuning.data.show import as_text, find_record, segments
+
+    if index is not None and record_id is not None:
+        raise UserError("--index and --id both name a record; give one of them")
+    record = find_record(file, index, record_id)
+    tokenizer, own_tokens = _load_tokenizer(model)
+    parts = segments(record, tokenizer, tokens_per_image or own_tokens, max_length)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(as_text(parts, brackets=not console.is_terminal or console.no_color))
+    trained = sum(part.tokens for part in parts if part.trained)
+    total = sum(part.tokens for part in parts)
+    console.print(
+        f"id {record.id} · {total:,} tokens, {trained:,} trained on · picture: {record.image}", markup=False
+    )
+
+
+@data.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="JSON or JSONL files of LLaVA records.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder that pictures' paths start from; each file's own if left out.")
+    ] = None,
+    model: Model = None,
+    max_length: Annotated[
+        int | None, typer.Option(help="Tokens kept in training (needs a tokenizer).")
+    ] = None,
+    max_pictures: Annotated[int | None, typer.Option(help="Decode only this many pictures a file.")] = None,
+    limit: Annotated[int, typer.Option(help="Findings to print; 0 prints all.")] = 100,
+) -> None:
+    """Find what would break or spoil a training; exits with 1 when anything is found."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from llava_tuning.data.check import check_records
+
+    if model is not None and max_length is None:
+        raise UserError("--model is used to count tokens; give --max-length as well")
+    tokenizer, own_tokens = (None, 0) if max_length is None else _load_tokenizer(model or "default")
+    findings = [
+        finding
+        for file in files
+        for finding in check_records(file, images, tokenizer, max_length, own_tokens, max_pictures)
+    ]
+    for finding in findings[: limit or None]:
+        typer.echo(str(finding))
+    if not findings:
+        typer.echo(f"nothing found in {', '.join(map(str, files))}")
+        return
+    if limit and len(findings) > limit:
+        typer.echo(f"... and {len(findings) - limit:,} more (--limit 0 prints all)")
+    table = Table("kind", "findings", title=f"{len(findings):,} findings")
+    for kind, number in Counter(finding.kind for finding in findings).most_common():
+        table.add_row(kind, f"{number:,}")
+    Console().print(table)
+    raise typer.Exit(1)
+
+
+def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
+    """The tokenizer of a model, and the tokens that one picture takes in it."""
+    from transformers import AutoTokenizer
+
+    from llava_tuning.data.show import tokens_per_image
+    from llava_tuning.models.default import resolve_model
+
+    directory = resolve_model(model)
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    if not tokenizer.chat_template:
+        raise UserError(f"{directory}: its tokenizer has no chat template; give a chat model's directory")
+    return tokenizer, tokens_per_image(directory)
+
+
+def _folder(path: Path) -> Path:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; give a folder to write to")
+    return path
+
+
+def _print_paths(paths: dict[str, Path], out: Path) -> None:
+    for name, path in paths.items():
+        typer.echo(f"{name}: {path}")
+    typer.echo(f"image folder: {out}")

@@ -161,7 +161,7 @@ def _token_problems(
     record: Record, tokenizer: PreTrainedTokenizerBase, max_length: int, tokens_per_image: int
 ) -> list[Problem]:
     messages = record.messages()
-    # If the first answer is cut off there is nothing to learn, and if it is not there is: later turns can wait.
+    # There is something to learn from exactly if the first answer is not cut off: later turns can wait.
     answer = next(number for number, message in enumerate(messages, 1) if message.role == "assistant")
     rendered = render_conversation(
         tokenizer,
@@ -169,7 +169,8 @@ def _token_problems(
         image_token_id=_PICTURE_ID,
         tokens_per_image=max(1, tokens_per_image),
     )
-    before = next(place for place, label in enumerate(rendered.labels) if label != IGNORE_INDEX)
+    trained = (place for place, label in enumerate(rendered.labels) if label != IGNORE_INDEX)
+    before = next(trained, len(rendered.labels))
     if before < max_length:
         return []
     text = f"has no token left to train on: its first answer starts after {before} tokens of {max_length}"

@@ -50,8 +50,8 @@ def make_record(record_id: str, image: str | None, turns: Iterable[tuple[str, st
     conversation: list[Turn] = []
     for question, answer in turns:
         marker = f"{IMAGE_MARKER}\n" if image and not conversation else ""
-        conversation.append(Turn(from_="human", value=marker + question))
-        conversation.append(Turn(from_="gpt", value=answer))
+        conversation.append(Turn.model_validate({"from": "human", "value": marker + question}))
+        conversation.append(Turn.model_validate({"from": "gpt", "value": answer}))
     return Record(id=record_id, image=image, conversations=conversation)
 
 
