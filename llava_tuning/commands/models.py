@@ -1,9 +1,48 @@
-"""Subcommands of `llava-tuning`: models."""
+"""Subcommands of `llava-tuning`: base models, and what a directory is."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
+    app.command("prepare")(prepare_command)
+
+
+def prepare_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Directory of an InternLM2 or Llama checkpoint, 'smollm2', a .gguf file, or a hub id (owner/name)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory to make.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
+    max_shard_gb: Annotated[
+        float, typer.Option("--max-shard-gb", help="Largest weight file in GB; it bounds the memory used.")
+    ] = 2.0,
+) -> None:
+    """Turn a base model into a native Llama directory that training and chat read."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from llava_tuning.models.prepare import prepare
+
+    columns = (
+        TextColumn("converting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("tensors"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("converting", total=None)
+
+        def advance(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total)
+
+        prepare(source, out, revision=revision, max_shard_gb=max_shard_gb, progress=advance)
+    typer.echo(f"wrote {out}")

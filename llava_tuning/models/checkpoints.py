@@ -44,7 +44,9 @@ class Checkpoint:
             infos = _safetensors_infos(shard) if shard.suffix == ".safetensors" else _bin_infos(shard)
             for name, info in infos.items():
                 if name in self.tensors:
-                    raise UserError(f"{shard}: {name} is in another shard as well; download the checkpoint again")
+                    raise UserError(
+                        f"{shard}: {name} is in another shard as well; download the checkpoint again"
+                    )
                 self.tensors[name] = info
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -81,11 +83,15 @@ class ShardWriter:
         self._written: list[list[str]] = []  # the tensors' names of each shard
 
     def add(self, name: str, tensor: torch.Tensor) -> None:
-        """Take one tensor; it is copied when it is a view of a larger one."""
+        """Take one tensor; it is copied when it shares its memory, which safetensors refuses to write."""
         size = tensor.numel() * tensor.element_size()
         if self._pending and self._pending_bytes + size > self.max_bytes:
             self._flush()
-        self._pending[name] = tensor.contiguous()
+        tensor = tensor.contiguous()
+        shares = any(tensor.data_ptr() == other.data_ptr() for other in self._pending.values())
+        if shares or tensor.untyped_storage().nbytes() != size:
+            tensor = tensor.clone()
+        self._pending[name] = tensor
         self._pending_bytes += size
         self._total_bytes += size
 
@@ -101,7 +107,10 @@ class ShardWriter:
             file = f"model-{number + 1:05d}-of-{count:05d}.safetensors"
             self._temporary(number).rename(self.directory / file)
             weight_map.update(dict.fromkeys(names, file))
-        index = {"metadata": {"total_size": self._total_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+        index = {
+            "metadata": {"total_size": self._total_bytes},
+            "weight_map": dict(sorted(weight_map.items())),
+        }
         (self.directory / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
 
     def _flush(self) -> None:
@@ -156,7 +165,9 @@ def _find_shards(directory: Path) -> list[Path]:
                 raise UserError(f"{index}: not an index of shards; download it again") from None
             missing = [file for file in files if not (directory / file).is_file()]
             if missing:
-                raise UserError(f"{directory}: shards are missing: {some_names(missing)}; download them again")
+                raise UserError(
+                    f"{directory}: shards are missing: {some_names(missing)}; download them again"
+                )
             return [directory / file for file in files]
         if (directory / name).is_file():
             return [directory / name]
@@ -173,7 +184,9 @@ def _safetensors_infos(path: Path) -> dict[str, TensorInfo]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not readable as safetensors ({error}); download it again") from None
     except KeyError as error:
-        raise UserError(f"{path}: holds tensors of type {error}; only floating-point checkpoints can be read") from None
+        raise UserError(
+            f"{path}: holds tensors of type {error}; only floating-point checkpoints can be read"
+        ) from None
     return infos
 
 

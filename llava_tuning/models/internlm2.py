@@ -70,11 +70,15 @@ class InternLM2Shape:
                 tied=bool(config.get("tie_word_embeddings", False)),
             )
         except KeyError as error:
-            raise UserError(f"config.json has no {error}; take the checkpoint's original config.json") from None
+            raise UserError(
+                f"config.json has no {error}; take the checkpoint's original config.json"
+            ) from None
         if shape.hidden % shape.heads:
             raise UserError(f"config.json: {shape.heads} heads do not divide hidden size {shape.hidden}")
         if shape.heads % shape.kv_heads:
-            raise UserError(f"config.json: {shape.kv_heads} key/value heads do not divide {shape.heads} heads")
+            raise UserError(
+                f"config.json: {shape.kv_heads} key/value heads do not divide {shape.heads} heads"
+            )
         if config.get("bias"):
             raise UserError("config.json: bias is true; InternLM2 models with biases cannot be prepared")
         return shape
@@ -118,9 +122,7 @@ def convert_tensor(name: str, tensor: torch.Tensor, shape: InternLM2Shape) -> li
     ]
 
 
-def split_qkv(
-    fused: torch.Tensor, shape: InternLM2Shape
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def split_qkv(fused: torch.Tensor, shape: InternLM2Shape) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Query (heads·head_dim, hidden), key and value (kv_heads·head_dim, hidden) of a fused weight."""
     grouped = fused.view(shape.kv_heads, shape.groups + 2, shape.head_dim, shape.hidden)
     query = grouped[:, : shape.groups].reshape(-1, shape.hidden)  # (heads * head_dim, hidden)

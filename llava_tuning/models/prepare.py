@@ -1,0 +1,243 @@
+"""`prepare`: any supported source of a base model → a native Llama directory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerBase,
+)
+
+from llava_tuning.errors import UserError
+from llava_tuning.models import hub, internlm2
+from llava_tuning.models.checkpoints import (
+    GIGABYTE,
+    Checkpoint,
+    ShardWriter,
+    read_config,
+    rewrite_json,
+    some_names,
+)
+from llava_tuning.models.gguf_llama import convert_gguf
+from llava_tuning.models.internlm2_tokenizer import convert_tokenizer
+from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
+from llava_tuning.models.smollm2 import prepare_smollm2
+
+SMOLLM2 = "smollm2"
+MAX_SHARD_GB = 2.0
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model")
+Progress = Callable[[int, int, str], None]
+
+
+def prepare(
+    source: str,
+    out: str | Path,
+    *,
+    revision: str | None = None,
+    max_shard_gb: float = MAX_SHARD_GB,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a base model as a Llama directory with tokenizer, chat template and `provenance.json`.
+
+    Args:
+        source: directory of an InternLM2 or Llama checkpoint, `smollm2`, a `.gguf` file, or a hub id.
+        out: the directory to make; it appears only once it is complete.
+        revision: branch, tag or commit, for a hub id.
+        max_shard_gb: largest weight file to write, in GB; with one tensor more it bounds the memory used.
+        progress: called with (tensors done, tensors in all, name).
+
+    Raises:
+        UserError: the source is missing, unsupported, incomplete or of another shape than its config says, or
+            `out` is not empty.
+    """
+    if max_shard_gb <= 0:
+        raise UserError(f"a largest shard of {max_shard_gb} GB makes no sense; give a number above 0")
+    out = Path(out).expanduser()
+    path = Path(source).expanduser()
+    with _complete_or_not_at_all(out) as building:
+        if path.is_dir():
+            _prepare_directory(path, building, path.name, revision, max_shard_gb, progress)
+        elif source == SMOLLM2:
+            prepare_smollm2(building)
+        elif path.suffix == ".gguf":
+            _prepare_gguf(path, building)
+        elif hub.HUB_ID.fullmatch(source):
+            local, commit = hub.download(source, revision)
+            _prepare_directory(local, building, source, commit, max_shard_gb, progress)
+        else:
+            raise UserError(
+                f"{source}: no such directory, and neither '{SMOLLM2}', a .gguf file nor a hub id (owner/name)"
+            )
+    return out
+
+
+@contextmanager
+def _complete_or_not_at_all(out: Path) -> Iterator[Path]:
+    """A directory beside `out` that becomes `out` when nothing failed."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is there already and not empty; delete it or give another --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made ({error.strerror}); give another --out") from None
+    building.chmod(0o755)
+    try:
+        yield building
+        if out.is_dir():
+            out.rmdir()
+        building.rename(out)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def _prepare_gguf(source: Path, out: Path) -> None:
+    convert_gguf(source, out)
+    base = BaseModelSource(role="language model", name=source.name, hashes={source.name: hash_file(source)})
+    write_provenance(out, Provenance(stage="prepared", base_models=[base]))
+
+
+def _prepare_directory(
+    source: Path, out: Path, name: str, revision: str | None, max_shard_gb: float, progress: Progress | None
+) -> None:
+    config = read_config(source)
+    kind = config.get("model_type")
+    if kind not in ("internlm2", "llama"):
+        raise UserError(f"{source}: is a {kind} model; prepare takes internlm2 and llama checkpoints")
+    checkpoint = Checkpoint(source)
+    free = shutil.disk_usage(out).free
+    if checkpoint.bytes > free:
+        raise UserError(
+            f"{out.parent}: {free / GIGABYTE:.1f} GB are free, but the model needs "
+            f"{checkpoint.bytes / GIGABYTE:.1f} GB; give an --out on a larger disk"
+        )
+    rows = (_internlm2 if kind == "internlm2" else _llama)(source, out, config, checkpoint)
+    writer = ShardWriter(out, int(max_shard_gb * GIGABYTE))
+    total = len(checkpoint.tensors)
+    for done, (tensor_name, converted) in enumerate(rows, 1):
+        for new_name, tensor in converted:
+            writer.add(new_name, tensor)
+        if progress:
+            progress(done, total, tensor_name)
+    writer.close()
+    check_llama_weights(out)
+    hashes = {file.name: hash_file(file) for file in [source / "config.json", *checkpoint.shards]}
+    base = BaseModelSource(role="language model", name=name, revision=revision, hashes=hashes)
+    write_provenance(out, Provenance(stage="prepared", base_models=[base], template="chatml"))
+
+
+Converted = Iterator[tuple[str, list[tuple[str, torch.Tensor]]]]
+
+
+def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint) -> Converted:
+    """Writes everything but the weights, and returns those to write."""
+    shape = internlm2.InternLM2Shape.from_config(config)
+    for name in [name for name in checkpoint.tensors if name.endswith(internlm2.IGNORED_SUFFIX)]:
+        del checkpoint.tensors[name]
+    _check_tensors(source, checkpoint, shape.expected())
+    llama_config = internlm2.llama_config(config, checkpoint.dtype)
+    tokenizer = convert_tokenizer(source, llama_config.max_position_embeddings)
+    if len(tokenizer) > shape.vocab:
+        raise UserError(f"{source}: {len(tokenizer)} tokens do not fit an embedding of {shape.vocab} rows")
+    _save_config(llama_config, out)
+    tokenizer.save_pretrained(out)
+    rewrite_json(out / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")],
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(out)
+    return (
+        (name, internlm2.convert_tensor(name, tensor, shape))
+        for name, tensor in checkpoint
+        if name in checkpoint.tensors
+    )
+
+
+def _llama(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint) -> Converted:
+    llama_config = LlamaConfig.from_dict(config)
+    expected = _llama_shapes(llama_config)
+    for name in list(checkpoint.tensors):
+        tied = name == "lm_head.weight" and llama_config.tie_word_embeddings
+        if tied or name.endswith(internlm2.IGNORED_SUFFIX):
+            del checkpoint.tensors[name]
+    _check_tensors(source, checkpoint, expected)
+    llama_config.dtype = checkpoint.dtype
+    llama_config.architectures = ["LlamaForCausalLM"]
+    _save_config(llama_config, out)
+    for file in (*_TOKENIZER_FILES, "generation_config.json", "chat_template.jinja"):
+        if (source / file).is_file():
+            shutil.copyfile(source / file, out / file)
+    _load_tokenizer(source, out)
+    return ((name, [(name, tensor)]) for name, tensor in checkpoint if name in checkpoint.tensors)
+
+
+def _load_tokenizer(source: Path, out: Path) -> PreTrainedTokenizerBase:
+    if (out / "tokenizer_config.json").is_file():
+        rewrite_json(out / "tokenizer_config.json", drop=("auto_map",))  # it would ask to run remote code
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(out)
+    except Exception as error:  # each tokenizer class fails in its own way
+        raise UserError(
+            f"{source}: its tokenizer cannot be loaded ({error}); take the complete repository"
+        ) from None
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"{source}: its tokenizer has no chat template; take the instruction-tuned (chat) model"
+        )
+    return tokenizer
+
+
+def check_llama_weights(directory: str | Path) -> None:
+    """Compare a Llama directory's weights with its config, by names and shapes alone.
+
+    Raises:
+        UserError: keys are missing, unknown or of another shape.
+    """
+    config = LlamaConfig.from_dict(read_config(directory))
+    _check_tensors(Path(directory), Checkpoint(directory), _llama_shapes(config))
+
+
+def _llama_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight", None)
+    return shapes
+
+
+def _check_tensors(source: Path, checkpoint: Checkpoint, expected: dict[str, tuple[int, ...]]) -> None:
+    unknown = set(checkpoint.tensors) - set(expected)
+    if unknown:
+        raise UserError(
+            f"{source}: unknown keys {some_names(unknown)}; this is not the model that config.json names"
+        )
+    missing = set(expected) - set(checkpoint.tensors)
+    if missing:
+        raise UserError(f"{source}: missing keys {some_names(missing)}; download the checkpoint again")
+    for name, shape in expected.items():
+        found = checkpoint.tensors[name].shape
+        if found != shape:
+            raise UserError(f"{source}: {name} has shape {found}, but by config.json it has {shape}")
+
+
+def _save_config(config: LlamaConfig, out: Path) -> None:
+    config.save_pretrained(out)
+    path = out / "config.json"
+    rope = json.loads(path.read_text(encoding="utf-8"))["rope_parameters"]
+    # Flat keys as well, for engines that read transformers 4's layout.
+    scaling = None if rope["rope_type"] == "default" else {k: v for k, v in rope.items() if k != "rope_theta"}
+    rewrite_json(path, drop=("auto_map",), rope_theta=rope["rope_theta"], rope_scaling=scaling)
