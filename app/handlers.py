@@ -19,6 +19,7 @@ from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 REDRAW_SECONDS = 0.05  # a browser redraws the growing answer at most this often
 Updates = tuple[Any, Any, Any]  # of the chatbot, the question's box and the status line
 SAME: Any = gr.skip()
+TYPING = '<span class="lt-typing"><i></i><i></i><i></i></span>'  # until the first word
 
 
 class Handlers:
@@ -124,7 +125,7 @@ class Handlers:
         question = [*before, *pictures, {"role": "user", "content": asked.text}]
         answer, status = "", ""
         try:
-            yield question, gr.update(value=empty, submit_btn=False, stop_btn=True), ""
+            yield [*question, _said(TYPING)], gr.update(value=empty, submit_btn=False, stop_btn=True), ""
             drawn = 0.0
             for piece in self.engine.stream([*messages, asked], settings, cancel):
                 if isinstance(piece, Waiting):

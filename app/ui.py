@@ -19,7 +19,7 @@ STYLE = Path(__file__).with_name("style.css")
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 PRIVATE = {"api_visibility": "private"}  # the page's own events are no programming interface
 
-# The leaf of the page's title and of empty conversations.
+# The mark of the page's title and of empty conversations.
 EYE = (
     '<svg class="lt-eye" viewBox="0 0 32 32" aria-hidden="true">'
     '<path d="M2.5 16S7.5 6.5 16 6.5 29.5 16 29.5 16 24.5 25.5 16 25.5 2.5 16 2.5 16Z"/>'
@@ -29,7 +29,7 @@ EYE = (
 
 def theme() -> gr.themes.Base:
     """Colours and fonts; the fonts are the system's, so nothing is fetched from elsewhere."""
-    sans = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC", "Microsoft YaHei")
+    sans = ("-apple-system", "Segoe UI", "Roboto", "system-ui", "PingFang SC", "Microsoft YaHei")
     return gr.themes.Base(
         primary_hue=gr.themes.colors.indigo,
         secondary_hue=gr.themes.colors.indigo,
@@ -45,11 +45,10 @@ def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
     with gr.Blocks(
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     ) as page:
-        with gr.Row(elem_classes="lt-header"):
-            gr.HTML(EYE, elem_classes="lt-logo")
-            gr.Markdown(text("lt_title"), elem_classes="lt-title")
-            gr.Markdown(text("lt_tagline"), elem_classes="lt-tagline")
-            gr.HTML(f'<span class="lt-model">{html.escape(backend.name)}</span>', elem_classes="lt-model-box")
+        gr.HTML(
+            f'<header class="lt-header">{EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p>'
+            f'<span class="lt-model">{html.escape(backend.name)}</span></header>'
+        )
         with gr.Row(elem_classes="lt-page"):
             with gr.Column(scale=4, elem_classes="lt-main"):
                 tabs = gr.Tabs(elem_classes="lt-tabs")
@@ -68,7 +67,7 @@ def _settings(text: gr.I18n) -> list[gr.Slider]:
     """Sliders in the order of the handlers' arguments: maximum length, top-p, temperature."""
     usual = GenerationSettings()
     with gr.Group(elem_classes="lt-settings"):
-        gr.Markdown(text("lt_settings"), elem_classes="lt-settings-title")
+        gr.HTML(f"<h2>{text('lt_settings')}</h2>", elem_id="lt-settings-title")
         length = gr.Slider(
             8,
             2048,
@@ -77,9 +76,17 @@ def _settings(text: gr.I18n) -> list[gr.Slider]:
             label=text("lt_max_length"),
             info=text("lt_max_length_info"),
             elem_id="lt-max-length",
+            buttons=[],
         )
         top_p = gr.Slider(
-            0, 1, usual.top_p, step=0.01, label=text("lt_top_p"), info=text("lt_top_p_info"), elem_id="lt-top-p"
+            0,
+            1,
+            usual.top_p,
+            step=0.01,
+            label=text("lt_top_p"),
+            info=text("lt_top_p_info"),
+            elem_id="lt-top-p",
+            buttons=[],
         )
         temperature = gr.Slider(
             0,
@@ -89,17 +96,18 @@ def _settings(text: gr.I18n) -> list[gr.Slider]:
             label=text("lt_temperature"),
             info=text("lt_temperature_info"),
             elem_id="lt-temperature",
+            buttons=[],
         )
     return [length, top_p, temperature]
 
 
 def _text_tab(backend: ChatBackend, handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -> None:
     blind = "" if backend.sees else "_blind"
-    chatbot, status = _conversation(text, "text", f"lt_text_hint{blind}")
+    chatbot, status = _conversation(text, "text", f"lt_text_welcome{blind}")
     ideas = _ideas(text, "text", TEXT_QUESTIONS)
     with gr.Row(elem_classes="lt-ask"):
         box = gr.MultimodalTextbox(
-            placeholder=str(text(f"lt_text_placeholder{blind}")),
+            placeholder=str(text("lt_text_placeholder")),
             label=text("lt_question"),
             show_label=False,
             file_types=FILE_TYPES,
@@ -142,7 +150,7 @@ def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -
                 elem_id="lt-samples",
             )
         with gr.Column(scale=3, min_width=280):
-            chatbot, status = _conversation(text, "picture", "lt_picture_hint")
+            chatbot, status = _conversation(text, "picture", "lt_picture_welcome")
             ideas = _ideas(text, "picture", PICTURE_QUESTIONS)
             with gr.Row(elem_classes="lt-ask"):
                 box = gr.Textbox(
@@ -178,11 +186,11 @@ def _sample(event: gr.SelectData) -> str:
     return str(SAMPLES[event.index])
 
 
-def _conversation(text: gr.I18n, tab: str, hint: str) -> tuple[gr.Chatbot, gr.HTML]:
+def _conversation(text: gr.I18n, tab: str, welcome: str) -> tuple[gr.Chatbot, gr.HTML]:
     chatbot = gr.Chatbot(
         label=text("lt_conversation"),
         show_label=False,
-        placeholder=f'<div class="lt-welcome">{EYE}<h2>{text(f"lt_{tab}_welcome")}</h2>\n<p>{text(hint)}</p></div>',
+        placeholder=f"{EYE}\n\n{text(welcome)}",
         buttons=["copy"],
         feedback_options=None,
         allow_file_downloads=False,
@@ -213,7 +221,7 @@ def _label_of(button: gr.Button) -> str:
 def _ask(event: Any, listener: Any, inputs: list[Any], outputs: list[Any], js: str | None = None) -> Any:
     # The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
     return event(
-        listener, inputs, outputs, js=js, concurrency_limit=None, show_progress="minimal", **PRIVATE
+        listener, inputs, outputs, js=js, concurrency_limit=None, show_progress="hidden", **PRIVATE
     )
 
 
