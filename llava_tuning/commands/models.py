@@ -11,13 +11,14 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command("prepare")(prepare_command)
+    app.command("inspect")(inspect_command)
 
 
 def prepare_command(
     source: Annotated[
         str,
         typer.Argument(
-            help="Directory of an InternLM2 or Llama checkpoint, 'smollm2', a .gguf file, or a hub id (owner/name)."
+            help="Directory of an InternLM2 or Llama checkpoint, 'smollm2', a .gguf file, or a hub id."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Directory to make.")],
@@ -46,3 +47,18 @@ def prepare_command(
 
         prepare(source, out, revision=revision, max_shard_gb=max_shard_gb, progress=advance)
     typer.echo(f"wrote {out}")
+
+
+def inspect_command(
+    directory: Annotated[
+        str, typer.Argument(help="A model directory, adapter, training run or checkpoint; or 'default'.")
+    ],
+) -> None:
+    """Print what a directory is: sizes, parameters of each part, template, picture size, provenance."""
+    from llava_tuning.models.inspect import describe
+
+    if directory == "default":
+        from llava_tuning.models.default import resolve_model
+
+        directory = str(resolve_model(directory))
+    typer.echo(describe(directory))

@@ -41,12 +41,9 @@ class Checkpoint:
         self.shards = _find_shards(self.directory)
         self.tensors: dict[str, TensorInfo] = {}
         for shard in self.shards:
-            infos = _safetensors_infos(shard) if shard.suffix == ".safetensors" else _bin_infos(shard)
-            for name, info in infos.items():
+            for name, info in file_tensors(shard).items():
                 if name in self.tensors:
-                    raise UserError(
-                        f"{shard}: {name} is in another shard as well; download the checkpoint again"
-                    )
+                    raise UserError(f"{shard}: {name} is in two shards; download the checkpoint again")
                 self.tensors[name] = info
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -72,7 +69,7 @@ class Checkpoint:
 
 
 class ShardWriter:
-    """Collects tensors and writes a safetensors file whenever `max_bytes` are full; `close` writes the index."""
+    """Collects tensors, writes a safetensors file whenever `max_bytes` are full, and at last the index."""
 
     def __init__(self, directory: str | Path, max_bytes: int) -> None:
         self.directory = Path(directory)
@@ -123,6 +120,13 @@ class ShardWriter:
         return self.directory / f".shard-{number}.safetensors"  # the final name holds the number of shards
 
 
+def file_tensors(path: Path) -> dict[str, TensorInfo]:
+    """Shapes and dtypes in one weight file (safetensors or `.bin`), without reading the weights."""
+    if path.suffix == ".safetensors":
+        return _safetensors_infos(path)
+    return {name: TensorInfo(tuple(t.shape), t.dtype) for name, t in _load_bin(path).items()}
+
+
 def read_config(directory: str | Path) -> dict[str, Any]:
     """The contents of a directory's `config.json`.
 
@@ -165,9 +169,7 @@ def _find_shards(directory: Path) -> list[Path]:
                 raise UserError(f"{index}: not an index of shards; download it again") from None
             missing = [file for file in files if not (directory / file).is_file()]
             if missing:
-                raise UserError(
-                    f"{directory}: shards are missing: {some_names(missing)}; download them again"
-                )
+                raise UserError(f"{directory}: shards {some_names(missing)} are missing; download them")
             return [directory / file for file in files]
         if (directory / name).is_file():
             return [directory / name]
@@ -184,14 +186,8 @@ def _safetensors_infos(path: Path) -> dict[str, TensorInfo]:
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not readable as safetensors ({error}); download it again") from None
     except KeyError as error:
-        raise UserError(
-            f"{path}: holds tensors of type {error}; only floating-point checkpoints can be read"
-        ) from None
+        raise UserError(f"{path}: holds {error} tensors; take an unquantised checkpoint") from None
     return infos
-
-
-def _bin_infos(path: Path) -> dict[str, TensorInfo]:
-    return {name: TensorInfo(tuple(t.shape), t.dtype) for name, t in _load_bin(path).items()}
 
 
 def _load_bin(path: Path) -> dict[str, torch.Tensor]:
@@ -200,8 +196,8 @@ def _load_bin(path: Path) -> dict[str, torch.Tensor]:
     except (RuntimeError, pickle.UnpicklingError, OSError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: not readable as weights alone ({reason}); take the safetensors files, or save it again with "
-            "a current torch"
+            f"{path}: not readable as weights alone ({reason}); take the safetensors files, or save it "
+            "again with a current torch"
         ) from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path}: holds more than tensors; give a model checkpoint, not a training state")

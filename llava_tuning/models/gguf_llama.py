@@ -17,17 +17,21 @@ from llava_tuning.models.conversation import Message, render_conversation
 # Hugging Face") and would be trained into every answer.
 CHATML = (
     "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "'<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 CHECK_QUESTION, CHECK_ANSWER = "What is the capital of France?", "Paris"
 
 
-def convert_gguf(source: str | Path, out: str | Path) -> None:
+def convert_gguf(source: str | Path, out: str | Path) -> str:
     """Dequantise a GGUF file to bfloat16 safetensors, with tokenizer, template and generation settings.
 
     Args:
         source: a `.gguf` file of Llama architecture with a chat template.
         out: an existing directory to fill.
+
+    Returns:
+        the chat template that was written.
 
     Raises:
         UserError: the file is not GGUF, not Llama, has no chat template, or answers nonsense once converted.
@@ -68,6 +72,7 @@ def convert_gguf(source: str | Path, out: str | Path) -> None:
         drop=("is_local", "local_files_only"),
         tokenizer_class="PreTrainedTokenizerFast",
     )
+    return str(tokenizer.chat_template)
 
 
 def read_metadata(source: str | Path) -> dict[str, Any]:

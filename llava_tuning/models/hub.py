@@ -20,60 +20,52 @@ def download(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
     Raises:
         UserError: the hub cannot be reached, or has no such repository, revision or permission.
     """
-    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     try:
-        info = HfApi().model_info(repo_id, revision=revision, timeout=15)
+        return _download(repo_id, revision)
     except GatedRepoError:
-        raise UserError(
-            f"{repo_id}: access to this repository must be asked for on its page; then log in with `hf auth login`"
-        ) from None
+        remedy = "is gated; ask for access on its page, then log in with `hf auth login`"
     except RepositoryNotFoundError:
-        raise UserError(
-            f"{repo_id}: the hub has no such model, or it is private; check the spelling"
-        ) from None
+        remedy = (
+            "no such model on the hub, or a private one; check the spelling, or log in with `hf auth login`"
+        )
     except RevisionNotFoundError:
-        raise UserError(
-            f"{repo_id}: has no revision {revision}; take a branch, tag or commit of it"
-        ) from None
+        remedy = f"has no revision {revision}; give a branch, tag or commit"
     except HFValidationError as error:
-        raise UserError(f"{repo_id}: not a valid hub id ({error})") from None
+        remedy = f"not a valid hub id ({error}); give owner/name"
     except Exception as error:  # whatever the HTTP library of this hub version raises
-        try:
-            local = Path(
-                snapshot_download(repo_id, revision=revision, local_files_only=True, allow_patterns=_ALWAYS)
-            )
-        except (LocalEntryNotFoundError, OSError, ValueError):
-            raise _unreachable(repo_id, error) from None
-        return local, local.name
-    names = [sibling.rfilename for sibling in info.siblings or []]
-    # Old repositories hold the same weights in both formats; one is enough.
-    weights = (
-        "*.safetensors" if any(name.endswith(".safetensors") for name in names) else "pytorch_model*.bin"
-    )
-    commit = info.sha or revision or "main"
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        remedy = (
+            f"no such local directory, and the hub could not be reached ({reason}); download the repository "
+            "elsewhere, copy it here and give its directory, or set HF_ENDPOINT to a mirror"
+        )
+    raise UserError(f"{repo_id}: {remedy}")
+
+
+def _download(repo_id: str, revision: str | None) -> tuple[Path, str]:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
     try:
-        local = Path(snapshot_download(repo_id, revision=commit, allow_patterns=[*_ALWAYS, weights]))
-    except GatedRepoError:
-        raise UserError(
-            f"{repo_id}: access to this repository must be asked for on its page; then log in with `hf auth login`"
-        ) from None
-    except Exception as error:
-        raise _unreachable(repo_id, error) from None
-    return local, commit
-
-
-def _unreachable(repo_id: str, error: Exception) -> UserError:
-    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return UserError(
-        f"{repo_id}: the hub could not be reached ({reason}); if {repo_id} is meant as a local directory, it does not "
-        "exist; otherwise download the repository elsewhere, copy it here and give its directory, or set HF_ENDPOINT "
-        "to a mirror"
-    )
+        info = HfApi().model_info(repo_id, revision=revision, timeout=15)
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        raise
+    except Exception as unreachable:
+        try:  # an earlier download serves as well
+            local = snapshot_download(
+                repo_id, revision=revision, local_files_only=True, allow_patterns=_ALWAYS
+            )
+        except Exception:
+            raise unreachable from None
+        return Path(local), Path(local).name
+    has_safetensors = any(sibling.rfilename.endswith(".safetensors") for sibling in info.siblings or [])
+    # Old repositories hold the same weights in both formats; one is enough.
+    weights = "*.safetensors" if has_safetensors else "pytorch_model*.bin"
+    commit = info.sha or revision or "main"
+    return Path(snapshot_download(repo_id, revision=commit, allow_patterns=[*_ALWAYS, weights])), commit

@@ -1,7 +1,7 @@
 """InternLM2 → Llama: the same network under other names, with the fused QKV taken apart.
 
-Layout after InternLM's modeling_internlm2.py (Apache-2.0): `wqkv` is grouped by key/value head; for each head come
-its query heads, one key head and one value head.
+Layout after InternLM's modeling_internlm2.py (Apache-2.0): `wqkv` is grouped by key/value head: for each
+come its query heads, one key head and one value head.
 """
 
 from __future__ import annotations
@@ -70,14 +70,15 @@ class InternLM2Shape:
                 tied=bool(config.get("tie_word_embeddings", False)),
             )
         except KeyError as error:
-            raise UserError(
-                f"config.json has no {error}; take the checkpoint's original config.json"
-            ) from None
+            raise UserError(f"config.json has no {error}; take the original config.json") from None
+        for key, value in vars(shape).items():
+            if key != "tied" and (not isinstance(value, int) or value < 1):
+                raise UserError(f"config.json: {value!r} is no size ({key}); take the original config.json")
         if shape.hidden % shape.heads:
             raise UserError(f"config.json: {shape.heads} heads do not divide hidden size {shape.hidden}")
         if shape.heads % shape.kv_heads:
             raise UserError(
-                f"config.json: {shape.kv_heads} key/value heads do not divide {shape.heads} heads"
+                f"config.json: {shape.kv_heads} key/value heads do not divide {shape.heads} query heads"
             )
         if config.get("bias"):
             raise UserError("config.json: bias is true; InternLM2 models with biases cannot be prepared")
@@ -107,7 +108,7 @@ class InternLM2Shape:
 
 
 def convert_tensor(name: str, tensor: torch.Tensor, shape: InternLM2Shape) -> list[tuple[str, torch.Tensor]]:
-    """The Llama tensors that one InternLM2 tensor becomes: three for a fused QKV, else one under its new name."""
+    """What one InternLM2 tensor becomes: query, key and value for a fused QKV, else itself renamed."""
     if name in _OUTSIDE:
         return [(_OUTSIDE[name], tensor)]
     _, _, layer, within = name.split(".", 3)

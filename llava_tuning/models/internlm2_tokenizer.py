@@ -38,7 +38,7 @@ def convert_tokenizer(source: str | Path, max_length: int) -> PreTrainedTokenize
     """The fast tokenizer of an InternLM2 checkpoint directory.
 
     Args:
-        source: directory with `tokenizer.model` and, normally, `tokenizer_config.json` (for the chat template).
+        source: directory with `tokenizer.model` and, normally, `tokenizer_config.json` (the chat template).
         max_length: the model's context in tokens.
 
     Raises:
@@ -64,9 +64,9 @@ def convert_tokenizer(source: str | Path, max_length: int) -> PreTrainedTokenize
             byte_fallback=True,
         )
     )
-    # The original reads a typed "[UNUSED_TOKEN_145]" as <|im_end|>. To agree with it the old names are replaced by
-    # the new in the normalizer, and the special tokens are looked for after it. Where special tokens are split
-    # (everything that people type), both names stay plain text.
+    # The original reads a typed "[UNUSED_TOKEN_145]" as <|im_end|>. To agree, the normalizer replaces the old
+    # names by the new, and the special tokens are looked for after it. Where special tokens are split
+    # (everything that people type), the new name is plain text too.
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Replace(old, new) for old, new in renamed.items()] + [normalizers.Replace(" ", "▁")]
     )
@@ -106,11 +106,11 @@ def convert_tokenizer(source: str | Path, max_length: int) -> PreTrainedTokenize
 
 
 def _read_model(path: Path) -> Any:
-    from sentencepiece import sentencepiece_model_pb2
+    from sentencepiece import sentencepiece_model_pb2 as model_pb2
 
     if not path.is_file():
         raise UserError(f"{path}: no such file; an InternLM2 checkpoint needs its tokenizer.model")
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto: Any = vars(model_pb2)["ModelProto"]()  # made at import time, which type checkers cannot see
     try:
         proto.ParseFromString(path.read_bytes())
     except Exception:  # protobuf's error class moved between versions
@@ -135,7 +135,7 @@ def _chat_tokens(source: Path, pieces: list[str]) -> dict[int, str]:
     for i in declared:
         if i >= len(pieces):
             raise UserError(
-                f"{source}: special token {declared[i]} has id {i}, but the tokenizer has {len(pieces)} pieces; "
+                f"{source}: special token {declared[i]} has id {i}, but there are {len(pieces)} pieces; "
                 "take InternLM2's original tokenizer files"
             )
     if declared:

@@ -77,7 +77,7 @@ def prepare(
             _prepare_directory(local, building, source, commit, max_shard_gb, progress)
         else:
             raise UserError(
-                f"{source}: no such directory, and neither '{SMOLLM2}', a .gguf file nor a hub id (owner/name)"
+                f"{source}: no such directory, nor '{SMOLLM2}', a .gguf file or a hub id (owner/name)"
             )
     return out
 
@@ -95,6 +95,8 @@ def _complete_or_not_at_all(out: Path) -> Iterator[Path]:
     building.chmod(0o755)
     try:
         yield building
+        for file in building.glob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes files that only their owner can read
         if out.is_dir():
             out.rmdir()
         building.rename(out)
@@ -104,9 +106,9 @@ def _complete_or_not_at_all(out: Path) -> Iterator[Path]:
 
 
 def _prepare_gguf(source: Path, out: Path) -> None:
-    convert_gguf(source, out)
+    template = convert_gguf(source, out)
     base = BaseModelSource(role="language model", name=source.name, hashes={source.name: hash_file(source)})
-    write_provenance(out, Provenance(stage="prepared", base_models=[base]))
+    write_provenance(out, Provenance(stage="prepared", base_models=[base], template=template))
 
 
 def _prepare_directory(
@@ -123,7 +125,7 @@ def _prepare_directory(
             f"{out.parent}: {free / GIGABYTE:.1f} GB are free, but the model needs "
             f"{checkpoint.bytes / GIGABYTE:.1f} GB; give an --out on a larger disk"
         )
-    rows = (_internlm2 if kind == "internlm2" else _llama)(source, out, config, checkpoint)
+    rows, template = (_internlm2 if kind == "internlm2" else _llama)(source, out, config, checkpoint)
     writer = ShardWriter(out, int(max_shard_gb * GIGABYTE))
     total = len(checkpoint.tensors)
     for done, (tensor_name, converted) in enumerate(rows, 1):
@@ -135,14 +137,14 @@ def _prepare_directory(
     check_llama_weights(out)
     hashes = {file.name: hash_file(file) for file in [source / "config.json", *checkpoint.shards]}
     base = BaseModelSource(role="language model", name=name, revision=revision, hashes=hashes)
-    write_provenance(out, Provenance(stage="prepared", base_models=[base], template="chatml"))
+    write_provenance(out, Provenance(stage="prepared", base_models=[base], template=template))
 
 
-Converted = Iterator[tuple[str, list[tuple[str, torch.Tensor]]]]
+Converted = tuple[Iterator[tuple[str, list[tuple[str, torch.Tensor]]]], str]
 
 
 def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint) -> Converted:
-    """Writes everything but the weights, and returns those to write."""
+    """Write everything but the weights; returns those to write, tensor by tensor, and the chat template."""
     shape = internlm2.InternLM2Shape.from_config(config)
     for name in [name for name in checkpoint.tensors if name.endswith(internlm2.IGNORED_SUFFIX)]:
         del checkpoint.tensors[name]
@@ -159,11 +161,12 @@ def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Chec
         eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")],
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(out)
-    return (
+    weights = (
         (name, internlm2.convert_tensor(name, tensor, shape))
         for name, tensor in checkpoint
         if name in checkpoint.tensors
     )
+    return weights, str(tokenizer.chat_template)
 
 
 def _llama(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint) -> Converted:
@@ -180,8 +183,8 @@ def _llama(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoi
     for file in (*_TOKENIZER_FILES, "generation_config.json", "chat_template.jinja"):
         if (source / file).is_file():
             shutil.copyfile(source / file, out / file)
-    _load_tokenizer(source, out)
-    return ((name, [(name, tensor)]) for name, tensor in checkpoint if name in checkpoint.tensors)
+    weights = ((name, [(name, tensor)]) for name, tensor in checkpoint if name in checkpoint.tensors)
+    return weights, str(_load_tokenizer(source, out).chat_template)
 
 
 def _load_tokenizer(source: Path, out: Path) -> PreTrainedTokenizerBase:
@@ -222,9 +225,7 @@ def _llama_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
 def _check_tensors(source: Path, checkpoint: Checkpoint, expected: dict[str, tuple[int, ...]]) -> None:
     unknown = set(checkpoint.tensors) - set(expected)
     if unknown:
-        raise UserError(
-            f"{source}: unknown keys {some_names(unknown)}; this is not the model that config.json names"
-        )
+        raise UserError(f"{source}: unknown keys {some_names(unknown)}; is config.json that of this model?")
     missing = set(expected) - set(checkpoint.tensors)
     if missing:
         raise UserError(f"{source}: missing keys {some_names(missing)}; download the checkpoint again")

@@ -36,7 +36,10 @@ class BaseModelSource(BaseModel):
 
 
 class Provenance(BaseModel):
-    """The contents of `provenance.json`. Hashes are SHA-256 in hex; `created` is UTC in ISO 8601."""
+    """The contents of `provenance.json`.
+
+    Hashes are SHA-256 in hex, `template` is the text of the chat template, `created` is UTC in ISO 8601.
+    """
 
     model_config = ConfigDict(extra="forbid")
     stage: str

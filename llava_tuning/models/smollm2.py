@@ -35,14 +35,14 @@ def prepare_smollm2(out: Path) -> None:
     from llava_tuning.models.gguf_llama import convert_gguf
 
     source = gguf_path()
-    convert_gguf(source, out)
+    template = convert_gguf(source, out)
     base = BaseModelSource(
         role="language model",
         name="SmolLM2-135M-Instruct",
         revision=f"{PACKAGE} {metadata.version(PACKAGE)}",
         hashes={source.name: hash_file(source)},
     )
-    write_provenance(out, Provenance(stage="prepared", base_models=[base], template="chatml"))
+    write_provenance(out, Provenance(stage="prepared", base_models=[base], template=template))
 
 
 def smollm2_directory() -> Path:
