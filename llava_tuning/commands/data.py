@@ -150,12 +150,13 @@ def check(
 
 def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
     """The tokenizer of a model, and the tokens that one picture takes in it."""
-    from transformers import AutoTokenizer
-
     from llava_tuning.data.show import tokens_per_image
     from llava_tuning.models.default import resolve_model
 
-    directory = resolve_model(model)
+    directory = resolve_model(model)  # a wrong path is said before transformers' slow import
+
+    from transformers import AutoTokenizer
+
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     if not tokenizer.chat_template:
         raise UserError(f"{directory}: its tokenizer has no chat template; give a chat model's directory")

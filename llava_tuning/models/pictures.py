@@ -41,7 +41,9 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             return _on_white(upright)
     except UnidentifiedImageError:
-        raise UserError(f"{name}: not a picture in PNG, JPEG, WebP, GIF or BMP format") from None
+        raise UserError(
+            f"{name}: not a picture in PNG, JPEG, WebP, GIF or BMP format; convert or replace the file"
+        ) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name}: unreadable or truncated picture ({error}); replace the file") from None
 
@@ -54,7 +56,9 @@ def picture_from_data_url(url: str) -> Image.Image:
     """
     head, _, body = url.partition(",")
     if not head.startswith("data:image/") or not head.endswith(";base64"):
-        raise UserError("pictures are accepted as data:image/...;base64 addresses only; upload the file instead")
+        raise UserError(
+            "pictures are accepted as data:image/...;base64 addresses only; upload the file instead"
+        )
     try:
         return open_picture(base64.b64decode(body, validate=True))
     except binascii.Error:

@@ -1,0 +1,237 @@
+"""Scenes: deterministic, drawn as described, with answers that an independent reckoning confirms."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops
+
+from llava_tuning.data.check import check_records
+from llava_tuning.data.drawing import PALETTE, draw
+from llava_tuning.data.load import load_records
+from llava_tuning.data.scene_text import captions, questions
+from llava_tuning.data.scenes import COLOURS, MAX_OBJECTS, SHAPES, Scene, SceneObject, scene, write_scenes
+from llava_tuning.errors import UserError
+
+MANY = [scene(11, index) for index in range(1500)]
+seeds = st.integers(0, 2**32)
+indices = st.integers(0, 2**32)
+
+
+@given(seeds, indices)
+@settings(max_examples=60, deadline=None)
+def test_objects_stay_inside_and_apart(seed: int, index: int):
+    objects = scene(seed, index).objects
+    assert 1 <= len(objects) <= MAX_OBJECTS
+    for number, one in enumerate(objects):
+        assert one.radius <= min(one.x, one.y, 1 - one.x, 1 - one.y)
+        for other in objects[:number]:
+            assert math.hypot(one.x - other.x, one.y - other.y) > one.radius + other.radius
+
+
+@given(seeds, indices)
+@settings(max_examples=20, deadline=None)
+def test_a_scene_and_its_picture_depend_on_seed_and_index_alone(seed: int, index: int):
+    assert scene(seed, index) == scene(seed, index)
+    assert draw(scene(seed, index), 64).tobytes() == draw(scene(seed, index), 64).tobytes()
+    assert questions(scene(seed, index)) == questions(scene(seed, index))
+    assert scene(seed, index).objects != scene(seed, index + 1).objects
+
+
+def _blobs(drawn: Scene, size: int) -> list[tuple[str, float, float]]:
+    """(colour, x, y) of every connected patch that differs from the background, from the pixels alone."""
+    picture = draw(drawn, size)
+    pixels = picture.load()
+    assert pixels is not None
+    tones = [(rgb, name) for name, shades in PALETTE.items() for rgb in shades]
+    left: dict[tuple[int, int], str] = {}
+    for x in range(size):
+        for y in range(size):
+            rgb = pixels[x, y]
+            distance, name = min((math.dist(rgb, tone), name) for tone, name in tones)
+            if distance < 15:  # the jitter reaches 8 a channel
+                left[x, y] = name
+    found = []
+    while left:
+        start, name = left.popitem()
+        patch, border = [start], [start]
+        while border:
+            x, y = border.pop()
+            for near in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)):
+                if left.get(near) == name:
+                    del left[near]
+                    patch.append(near)
+                    border.append(near)
+        if len(patch) > 50:  # smoothed edges of black may pass for a line of gray
+            xs, ys = zip(*patch, strict=True)
+            found.append((name, (min(xs) + max(xs) + 1) / 2 / size, (min(ys) + max(ys) + 1) / 2 / size))
+    return found
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_the_picture_shows_every_object_in_its_colour_at_its_place(index: int):
+    drawn = MANY[index]
+    blobs = _blobs(drawn, 128)
+    assert len(blobs) == len(drawn.objects)
+    assert Counter(colour for colour, _, _ in blobs) == Counter(o.colour for o in drawn.objects)
+    for o in drawn.objects:
+        assert any(
+            colour == o.colour and math.hypot(x - o.x, y - o.y) < 0.6 * o.radius for colour, x, y in blobs
+        )
+
+
+def test_shapes_look_different():
+    """The same object drawn as any two shapes differs in a good part of its own area."""
+    base = SceneObject("circle", "red", "medium", 0.5, 0.5, 0.12, 0.0, 0.7)
+    pictures = {
+        shape: draw(
+            dataclasses.replace(MANY[0], objects=(dataclasses.replace(base, shape=shape),)), 128
+        ).convert("L")
+        for shape in SHAPES
+    }
+    for one in SHAPES:
+        for other in SHAPES:
+            if one < other:
+                changed = ImageChops.difference(pictures[one], pictures[other]).point(
+                    lambda v: 255 if v > 40 else 0
+                )
+                assert (changed.histogram()[255]) > 0.1 * math.pi * (0.12 * 128) ** 2, (one, other)
+
+
+def _expected(text: str, objects: tuple[SceneObject, ...]) -> str:
+    """The answer reckoned from the question's words and the list of objects, by code of its own."""
+
+    def of(words: str) -> list[SceneObject]:
+        names = words.replace("crosses", "cross").split()
+        names = [
+            w if w in SHAPES else w.removesuffix("s") if w.removesuffix("s") in SHAPES else w for w in names
+        ]
+        colour = next((w for w in names if w in COLOURS), None)
+        shape = next((w for w in names if w in SHAPES), None)
+        return [o for o in objects if (not colour or o.colour == colour) and (not shape or o.shape == shape)]
+
+    def one(words: str) -> SceneObject:
+        (only,) = of(words)
+        return only
+
+    def yes(value: bool) -> str:
+        return "yes" if value else "no"
+
+    if match := re.fullmatch(r"how many (.+?) (?:are there|are in the image)\?", text):
+        return str(len(of(match[1])))
+    if match := re.fullmatch(r"are there more (.+) than (.+)\?", text):
+        return yes(len(of(match[1])) > len(of(match[2])))
+    if match := re.fullmatch(r"is the (.+) (larger|smaller) than the (.+)\?", text):
+        sizes = ["small", "medium", "large"]
+        a, b = sizes.index(one(match[1]).size), sizes.index(one(match[3]).size)
+        return yes(a > b if match[2] == "larger" else a < b)
+    if match := re.fullmatch(r"is the (.+) (to the left of|to the right of|above|below) the (.+)\?", text):
+        a, b = one(match[1]), one(match[3])
+        gap = {
+            "to the left of": b.x - a.x,
+            "to the right of": a.x - b.x,
+            "above": b.y - a.y,
+            "below": a.y - b.y,
+        }
+        assert abs(gap[match[2]]) > 0.1, "too close to call"
+        return yes(gap[match[2]] > 0)
+    if match := re.fullmatch(r"what is (to the left of|to the right of|above|below) the (.+)\?", text):
+        b = one(match[2])
+        place = {
+            "to the left of": lambda o: o.x < b.x,
+            "to the right of": lambda o: o.x > b.x,
+            "above": lambda o: o.y < b.y,
+            "below": lambda o: o.y > b.y,
+        }[match[1]]
+        (only,) = [o for o in objects if o is not b and place(o)]
+        return f"{only.colour} {only.shape}"
+    if match := re.fullmatch(r"(?:what size is|is) the (.+?)(?: small, medium or large)?\?", text):
+        return one(match[1]).size
+    if match := re.fullmatch(r"(?:where|in which corner of the image) is the (.+)\?", text):
+        o = one(match[1])
+        return f"{'top' if o.y < 0.5 else 'bottom'} {'left' if o.x < 0.5 else 'right'}"
+    if match := re.fullmatch(r"what (?:color is|is the color of) the (.+)\?", text):
+        return one(match[1]).colour
+    if match := re.fullmatch(r"what (?:is the|shape is the) (.+) (?:shape|object)\?", text):
+        return one(match[1]).shape
+    if re.fullmatch(r"what shape (?:is in the image|does the image contain|is present)\?", text):
+        return one("").shape
+    negated = bool(re.search(r"\b(not|no)\b", text))
+    return yes(bool(of(re.sub(r"\W", " ", text))) != negated)
+
+
+def test_every_answer_agrees_with_an_independent_reckoning():
+    skills: Counter[str] = Counter()
+    for drawn in MANY:
+        asked = questions(drawn)
+        assert 1 <= len(asked) <= 8
+        assert len({q.text for q in asked}) == len(asked)
+        for question in asked:
+            assert question.answer == _expected(question.text, drawn.objects), (question, drawn.objects)
+            skills[question.skill] += 1
+    assert len(skills) == 10
+    assert min(skills.values()) > 100
+
+
+def test_answers_cannot_be_guessed():
+    answers: dict[str, Counter[str]] = {}
+    for drawn in MANY:
+        for question in questions(drawn):
+            answers.setdefault(question.skill, Counter())[question.answer] += 1
+    for skill in ("existence", "relation", "more", "larger"):
+        yes, no = answers[skill]["yes"], answers[skill]["no"]
+        assert set(answers[skill]) == {"yes", "no"}
+        assert 0.42 < yes / (yes + no) < 0.58, (skill, answers[skill])
+    counts = answers["count"]
+    assert set(counts) == {"0", "1", "2", "3", "4", "5"}
+    assert max(counts.values()) < 0.25 * counts.total()
+
+
+def test_captions_name_exactly_the_objects():
+    for drawn in MANY[:300]:
+        kinds = {o.name for o in drawn.objects}
+        texts = captions(drawn)
+        assert len(set(texts)) >= 8
+        for caption in texts:
+            said = {
+                f"{colour} {shape}"
+                for colour in COLOURS
+                for shape in SHAPES
+                if f"{colour} {shape}" in caption
+            }
+            assert said == kinds, caption
+            assert not re.search(r"\ba [aeiou]|crosss", caption, re.IGNORECASE)
+
+
+def test_a_longer_set_begins_with_the_shorter_one(tmp_path: Path):
+    write_scenes(tmp_path / "short", 5, seed=2, size=64)
+    write_scenes(tmp_path / "long", 12, seed=2, size=64)
+    for image in (tmp_path / "short" / "images").iterdir():
+        assert image.read_bytes() == (tmp_path / "long" / "images" / image.name).read_bytes()
+    for name in ("pretrain.json", "finetune.json"):
+        short, long = load_records(tmp_path / "short" / name), load_records(tmp_path / "long" / name)
+        assert (len(short), len(long)) == (5, 12)
+        assert long[:5] == short
+        assert check_records(tmp_path / "long" / name, None) == []
+
+
+def test_pictures_have_the_size_asked_for_and_one_seed_is_not_another(tmp_path: Path):
+    write_scenes(tmp_path / "a", 2, seed=0, size=96)
+    write_scenes(tmp_path / "b", 2, seed=1, size=96)
+    with Image.open(tmp_path / "a" / "images" / "0-0.png") as picture:
+        assert (picture.size, picture.mode) == ((96, 96), "RGB")
+    assert (tmp_path / "a" / "finetune.json").read_text() != (tmp_path / "b" / "finetune.json").read_text()
+
+
+@pytest.mark.parametrize(("count", "size"), [(0, 224), (5, 8), (5, 100_000)])
+def test_numbers_that_make_no_set_are_refused(tmp_path: Path, count: int, size: int):
+    with pytest.raises(UserError):
+        write_scenes(tmp_path, count, size=size)
+    assert not any(tmp_path.iterdir())
