@@ -12,7 +12,7 @@ from llava_tuning.errors import UserError
 def main() -> None:
     """Parse the command line and serve; a UserError becomes one sentence and exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m app", description="Chat with a model in the browser.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen at (default: 7860)")
     parser.add_argument("--model", default="default", help="model directory (default: the embedded model)")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What one visitor has said and been told in one tab. It lives in the server, never in what the browser sends."""
+"""What one visitor has said and been told in one tab, as the server remembers it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Conversation:
 
 
 class Conversations:
-    """All visitors' conversations, by the browser tab's session and the app's tab; the oldest go when full."""
+    """All visitors' conversations, by browser session and the app's tab; the oldest go when full."""
 
     def __init__(self) -> None:
         self._all: OrderedDict[tuple[str, Tab], Conversation] = OrderedDict()

@@ -52,7 +52,7 @@ class Handlers:
     def ask_picture(
         self,
         text: str,
-        picture: str | None,
+        picture: dict[str, Any] | None,
         max_length: int,
         top_p: float,
         temperature: float,
@@ -64,7 +64,7 @@ class Handlers:
         try:
             if picture is None:
                 raise UserError(say("lt_need_picture", language))
-            chat.look_at(picture)
+            chat.look_at(picture["path"])
             if not text:
                 raise UserError(say("lt_need_question", language))
             pictures = (chat.picture,) if chat.picture is not None and not chat.messages else ()
@@ -75,11 +75,11 @@ class Handlers:
             return
         yield from self._answer(chat, asked, [], settings, language, "", text)
 
-    def change_picture(self, picture: str | None, request: gr.Request) -> Updates:
+    def change_picture(self, picture: dict[str, Any] | None, request: gr.Request) -> Updates:
         """Another picture starts another conversation."""
         chat = self._chat(request, "picture")
         try:
-            if not chat.look_at(picture):
+            if not chat.look_at(picture["path"] if picture else None):
                 return SAME, SAME, SAME
         except UserError as error:
             return [], _idle(), _problem(str(error))
@@ -153,15 +153,16 @@ class Handlers:
             chat.shown = [*question, _said(answer)]
             yield chat.shown, _idle(), status
         else:
-            yield before, gr.update(value=full, **_SEND), status or _note(say("lt_empty", language))
-
-
-_SEND = {"submit_btn": True, "stop_btn": False}
+            yield (
+                before,
+                gr.update(value=full, submit_btn=True, stop_btn=False),
+                status or _note(say("lt_empty", language)),
+            )
 
 
 def _idle() -> Any:
     """The question's box with its send button; what was typed meanwhile stays."""
-    return gr.update(**_SEND)
+    return gr.update(submit_btn=True, stop_btn=False)
 
 
 def _said(answer: str) -> dict[str, Any]:

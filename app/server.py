@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import socket
@@ -39,13 +40,13 @@ def _run(model: str, host: str, port: int) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
 
     say("loading the libraries")
+    import gradio as gr
+
     from app.engine import Engine
     from app.handlers import Handlers
     from app.strings import translations
     from app.ui import SAMPLES, STYLE, build, theme
     from llava_tuning.inference.backend import load_backend
-
-    import gradio as gr
 
     say(f"loading the model {model}")
     backend = load_backend(model)
@@ -86,12 +87,14 @@ def check_address(host: str, port: int) -> None:
     except PermissionError:
         raise UserError(f"port {port} needs administrator's rights; choose one above 1023") from None
     except socket.gaierror:
-        raise UserError(f"{host}: no such address; use --host 127.0.0.1 (or 0.0.0.0 for the network)") from None
+        raise UserError(
+            f"{host}: no such address; use --host 127.0.0.1 (or 0.0.0.0 for the network)"
+        ) from None
     except OSError as error:
-        import errno
-
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"port {port} is in use; stop the other program or add --port {port + 1}") from None
+            raise UserError(
+                f"port {port} is in use; stop the other program or add --port {port + 1}"
+            ) from None
         raise UserError(
             f"{host}: not an address of this machine ({error.strerror}); use --host 127.0.0.1"
         ) from None
@@ -102,7 +105,7 @@ def _announce(say: Callable[[str], None], host: str, port: int) -> None:
     say(f"ready: open http://{shown}:{port} in a browser; Ctrl-C ends the app")
     if os.environ.get("SSH_CONNECTION"):
         print(
-            "The app runs on a remote machine. On your own computer, with the HOST and PORT of your ssh command, run\n"
+            "This machine is remote. On your own computer, with the HOST and PORT that you log in with, run\n"
             f"    ssh -CNg -L {port}:127.0.0.1:{port} {getpass.getuser()}@HOST -p PORT\n"
             f"and open http://127.0.0.1:{port} there.",
             flush=True,

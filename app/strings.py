@@ -1,4 +1,4 @@
-"""Everything the app says, in English and Chinese. Keys start with `lt_`, so that they never meet Gradio's own."""
+"""Everything the app says, in English and Chinese; keys start with `lt_`, apart from Gradio's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENGLISH = {
     "lt_tagline": "Chat with an assistant of your own that can see",
     "lt_text_chat": "Text chat",
     "lt_picture_chat": "Picture chat",
-    "lt_text_welcome": "## What would you like to know?\nAsk in words. Pictures are welcome too: add, drop or paste them.",
+    "lt_text_welcome": "## What would you like to know?\nAsk in words; add, drop or paste pictures.",
     "lt_text_welcome_blind": "## What would you like to know?\nAsk in words. This model reads text only.",
     "lt_picture_welcome": "## Ask about a picture\nChoose a sample or add your own, then ask.",
     "lt_text_placeholder": "Ask anything",
@@ -38,7 +38,7 @@ ENGLISH = {
     "lt_ask_colour": "What color is the shape?",
     "lt_ask_circle": "Is there a circle?",
     # Said by the server while it works.
-    "lt_in_line": "The model is answering someone else; questions before yours: {ahead}",
+    "lt_in_line": "The model is busy; questions before yours: {ahead}",
     "lt_stopped": "Stopped.",
     "lt_need_question": "Type a question first.",
     "lt_need_picture": "Choose a sample or add a picture first, then ask.",
@@ -75,7 +75,7 @@ CHINESE = {
     "lt_ask_shape": "图中是什么形状？",
     "lt_ask_colour": "这个形状是什么颜色？",
     "lt_ask_circle": "图中有圆形吗？",
-    "lt_in_line": "模型正在回答其他人的问题；你前面还有 {ahead} 个",
+    "lt_in_line": "模型正忙；你前面还有 {ahead} 个问题",
     "lt_stopped": "已停止。",
     "lt_need_question": "请先输入问题。",
     "lt_need_picture": "请先选择示例或添加图片，再提问。",

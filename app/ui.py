@@ -17,7 +17,6 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 SAMPLES = sorted((ASSETS / "samples").glob("*.png"))
 STYLE = Path(__file__).with_name("style.css")
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
-PRIVATE = {"api_visibility": "private"}  # the page's own events are no programming interface
 
 # The mark of the page's title and of empty conversations.
 EYE = (
@@ -128,7 +127,7 @@ def _text_tab(backend: ChatBackend, handlers: Handlers, text: gr.I18n, settings:
 def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -> None:
     with gr.Row(elem_classes="lt-picture-chat"):
         with gr.Column(scale=2, min_width=240, elem_classes="lt-picture-side"):
-            picture = Picture(
+            picture = gr.Image(
                 sources=["upload", "clipboard"],
                 type="filepath",
                 label=text("lt_picture"),
@@ -164,22 +163,22 @@ def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -
                 clear = _clear_button(text, "picture")
     out = [chatbot, box, status]
     asked = [box, picture, *settings]
-    running = [_ask(box.submit, handlers.ask_picture, asked, out)]
+    # Without Gradio's preprocessing: `open_picture` decodes the upload, and says what is wrong with it.
+    running = [_ask(box.submit, handlers.ask_picture, asked, out, preprocess=False)]
     for idea in ideas:
         words = f"(box, ...rest) => [{_label_of(idea)}, ...rest]"
-        running.append(_ask(idea.click, handlers.ask_picture, asked, out, js=words))
-    samples.select(_sample, None, picture, show_progress="hidden", queue=False, **PRIVATE)
-    picture.change(handlers.change_picture, picture, out, show_progress="hidden", queue=False, **PRIVATE)
+        running.append(_ask(idea.click, handlers.ask_picture, asked, out, js=words, preprocess=False))
+    samples.select(_sample, None, picture, show_progress="hidden", queue=False, api_visibility="private")
+    picture.change(
+        handlers.change_picture,
+        picture,
+        out,
+        preprocess=False,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
     _stop_and_clear(handlers, "picture", box, clear, out, running)
-
-
-class Picture(gr.Image):
-    """An image component that hands on the uploaded file as it is: `open_picture` is what decodes it."""
-
-    is_template = True  # the browser's part is gr.Image's
-
-    def preprocess(self, payload: Any) -> str | None:
-        return payload.path if payload is not None else None
 
 
 def _sample(event: gr.SelectData) -> str:
@@ -210,7 +209,9 @@ def _ideas(text: gr.I18n, tab: str, questions: tuple[str, ...]) -> list[gr.Butto
 
 
 def _clear_button(text: gr.I18n, tab: str) -> gr.Button:
-    return gr.Button(text("lt_clear"), size="md", min_width=0, elem_id=f"lt-{tab}-clear", elem_classes="lt-clear")
+    return gr.Button(
+        text("lt_clear"), size="md", min_width=0, elem_id=f"lt-{tab}-clear", elem_classes="lt-clear"
+    )
 
 
 def _label_of(button: gr.Button) -> str:
@@ -218,11 +219,10 @@ def _label_of(button: gr.Button) -> str:
     return f"document.getElementById('{button.elem_id}').innerText"
 
 
-def _ask(event: Any, listener: Any, inputs: list[Any], outputs: list[Any], js: str | None = None) -> Any:
+def _ask(event: Any, listener: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> Any:
     # The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
-    return event(
-        listener, inputs, outputs, js=js, concurrency_limit=None, show_progress="hidden", **PRIVATE
-    )
+    options |= {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    return event(listener, inputs, outputs, **options)
 
 
 def _stop_and_clear(
@@ -234,7 +234,7 @@ def _stop_and_clear(
     def forget(request: gr.Request) -> Any:
         return handlers.clear(tab, request)
 
-    box.stop(stop, None, None, queue=False, **PRIVATE)
+    box.stop(stop, None, None, queue=False, api_visibility="private")
     clear.click(
-        forget, None, outputs, cancels=running, queue=False, show_progress="hidden", **PRIVATE
+        forget, None, outputs, cancels=running, queue=False, show_progress="hidden", api_visibility="private"
     )

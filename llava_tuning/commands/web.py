@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def web(
         model: Annotated[str, typer.Argument(help="A model directory, or 'default'.")] = "default",
-        host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
+        host: Annotated[
+            str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to the network.")
+        ] = "127.0.0.1",
         port: Annotated[int, typer.Option(help="Port to listen at.")] = 7860,
     ) -> None:
         """Chat with a model in the browser, about text and pictures."""
