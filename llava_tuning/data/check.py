@@ -111,32 +111,41 @@ def _picture_problems(
         image = row.get("image") if isinstance(row, dict) else None
         if isinstance(image, str) and image.strip():
             uses.setdefault(image, []).append(index)
-    images = list(uses)
-    step = 1 if max_pictures is None else max(1, -(-len(images) // max(1, max_pictures)))
-    decode = set() if max_pictures == 0 else set(images[::step])
+    problems = {image: problem for image in uses if (problem := _missing_picture(folder, image))}
+    present = [image for image in uses if image not in problems]
+    if max_pictures is not None:
+        step = max(1, -(-len(present) // max(1, max_pictures)))
+        present = present[::step][:max_pictures]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda image: _picture_problem(folder, image, image in decode), images)
-        pairs = [(image, problem) for image, problem in zip(images, results, strict=True) if problem]
-    return [(index, problem) for image, problem in pairs for index in uses[image]]
+        results = pool.map(lambda image: _bad_picture(folder / image), present)
+        problems |= {image: problem for image, problem in zip(present, results, strict=True) if problem}
+    return [(index, problem) for image, problem in problems.items() for index in uses[image]]
 
 
-def _picture_problem(folder: Path, image: str, decode: bool) -> Problem | None:
-    from llava_tuning.models.pictures import open_picture
-
+def _missing_picture(folder: Path, image: str) -> Problem | None:
     if "://" in image or image.startswith("data:"):
         text = f"names the address {image[:60]} as picture"
         return Problem("picture", text, "download it and give a path relative to the image folder")
-    file = folder / image
     try:
-        if not file.is_file():
-            return Problem("picture", f"names {file}, which does not exist", "mend the path or give --images")
-        if decode:
-            open_picture(file)
+        found = (folder / image).is_file()
+    except (OSError, ValueError):  # a name that is too long or holds a zero byte
+        found = False
+    if found:
+        return None
+    shown = image if len(image) < 200 else f"{image[:200]}…"
+    return Problem(
+        "picture", f"names {folder / shown}, which does not exist", "mend the path or the image folder"
+    )
+
+
+def _bad_picture(file: Path) -> Problem | None:
+    from llava_tuning.models.pictures import open_picture
+
+    try:
+        open_picture(file)
     except UserError as error:
         text, _, remedy = str(error).partition("; ")
         return Problem("picture", f"has a bad picture, {text}", remedy or "replace the file")
-    except (OSError, ValueError) as error:  # e.g. a name that is too long, or holds a zero byte
-        return Problem("picture", f"names a picture that cannot be opened ({error})", "mend the path")
     return None
 
 

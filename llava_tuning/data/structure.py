@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from llava_tuning.models.conversation import IMAGE_MARKER
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a pair, which JSON can carry and UTF-8 cannot
 _CONVERT = "run `llava-tuning data convert` on the file"
 
 
@@ -113,7 +115,7 @@ def _marker_problems(turns: list[dict[str, str]], has_image: bool) -> list[Probl
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return _SURROGATE.search(text) is None
 
 
 def _kind(value: Any) -> str:

@@ -86,8 +86,8 @@ def test_a_good_file_has_no_findings(folder: Path, tokenizer: PreTrainedTokenize
         (_row("x", image="https://x.org/a.png"), "picture", "address"),
         (_row("x", image="text.png"), "picture", "not a picture"),
         (_row("x", image="cut.png"), "picture", "truncated"),
-        (_row("x", image="n" * 5000), "picture", "cannot be opened|does not exist"),
-        (_row("x", image="zero\0byte"), "picture", "cannot be opened|does not exist"),
+        (_row("x", image="n" * 5000), "picture", "does not exist"),
+        (_row("x", image="zero\0byte"), "picture", "does not exist"),
     ],
 )
 def test_each_fault_is_found_named_and_does_not_stop_the_check(folder: Path, row: Any, kind: str, said: str):
@@ -100,7 +100,7 @@ def test_each_fault_is_found_named_and_does_not_stop_the_check(folder: Path, row
     assert [f.index for f in findings] == [1, 2]
     found = findings[0]
     assert found.kind == kind
-    assert any(part in found.problem for part in said.split("|")), found.problem
+    assert said in found.problem
     assert found.remedy
     assert str(found).startswith(f"{folder / 'data.json'}: record 1")
     if kind != "picture":
