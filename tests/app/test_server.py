@@ -1,0 +1,87 @@
+"""Starting the app, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from llava_tuning.cli import main
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "app", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_a_taken_port_is_named_with_a_remedy():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = start("--port", str(port))
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"app: port {port} is in use; stop the other program or add --port {port + 1}"
+
+
+def test_a_missing_model_is_named_before_anything_is_loaded(tmp_path):
+    code = (
+        "import sys; from app.server import serve\n"
+        f"try: serve({str(tmp_path / 'none')!r})\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "print([name for name in ('torch', 'gradio', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    kind, loaded = done.stdout.strip().splitlines()
+    assert kind.startswith("UserError") and "none: no such model directory" in kind
+    assert loaded == "[]"
+
+
+@pytest.mark.parametrize("flags", [("--port", "99999"), ("--host", "no.such.host.invalid")])
+def test_an_impossible_address_exits_2(flags, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["llava-tuning", "web", *flags])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert flags[1] in capsys.readouterr().err
+
+
+def test_the_terminal_says_what_happens_and_how_to_get_there(app):
+    assert "loading the model" in app.output
+    assert f"ready: open http://127.0.0.1:{app.port} in a browser" in app.output
+    assert f"ssh -CNg -L {app.port}:127.0.0.1:{app.port} " in app.output
+    assert "Warning" not in app.output
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "pyproject.toml", "assets/default/provenance.json"])
+def test_no_file_of_the_machine_is_served(app, path):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{app.url}/gradio_api/file={path}")
+    assert refused.value.code in (403, 404)
+
+
+def test_a_picture_that_was_not_uploaded_is_not_opened(app, tmp_path):
+    """A forged event that names a file of the machine as the visitor's picture."""
+    from PIL import Image
+
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(secret)
+    config = json.load(urllib.request.urlopen(f"{app.url}/config"))
+    picture = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "lt-picture")
+    change = next(d for d in config["dependencies"] if [picture, "change"] in d["targets"])
+    body = {
+        "data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}],
+        "fn_index": change["id"],
+        "session_hash": "forged",
+    }
+    request = urllib.request.Request(
+        f"{app.url}/gradio_api/run/predict", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code >= 400
+    assert "secret.png" in app.output
