@@ -118,9 +118,11 @@ def write_json(path: str | Path, records: Iterable[Record]) -> int:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [record.to_dict() for record in records]
-    with path.open("w", encoding="utf-8") as file:
+    unfinished = path.with_name(f"{path.name}.part")  # so that an interrupted run leaves no half file
+    with unfinished.open("w", encoding="utf-8") as file:
         if path.suffix == ".jsonl":
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
             json.dump(rows, file, ensure_ascii=False, indent=1)
+    unfinished.replace(path)
     return len(rows)
