@@ -1,9 +1,144 @@
-"""Subcommands of `llava-tuning`: training."""
+"""Subcommands of `llava-tuning` that train: train, train-clip, export, config."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+config_app = typer.Typer(help="The configs that come with the project.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
+    app.command()(train)
+    app.command("train-clip")(train_clip)
+    app.command()(export)
+    app.add_typer(config_app, name="config")
+
+
+def train(
+    config: Annotated[str, typer.Argument(help="A config's name (`config list`) or file.")],
+    work_dir: Annotated[Path | None, typer.Option(help="Where the run writes; work_dirs/CONFIG by default.")] = None,
+    set_: Annotated[list[str], typer.Option("--set", help="Override a setting: NAME=VALUE; repeatable.")] = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
+    resume_from: Annotated[str | None, typer.Option(help="Go on from this checkpoint.")] = None,
+    deepspeed: Annotated[str | None, typer.Option(help="zero1, zero2, zero3 or a DeepSpeed JSON file.")] = None,
+    nproc_per_node: Annotated[int, typer.Option(help="Processes (GPUs) on this machine.")] = 1,
+    nnodes: Annotated[int, typer.Option(help="Machines; give torchrun's rendezvous options after --.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, stop.")] = False,
+    torchrun_args: Annotated[list[str] | None, typer.Argument(help="More options for torchrun.")] = None,
+) -> None:
+    """Train a stage by a config, through XTuner: checks everything first, shows progress, can be resumed."""
+    from llava_tuning.training.launch import train as run
+
+    status = run(
+        config,
+        work_dir,
+        set_,
+        resume=resume_from or ("auto" if resume else None),
+        deepspeed=deepspeed,
+        nproc_per_node=nproc_per_node,
+        nnodes=nnodes,
+        launcher_args=torchrun_args or (),
+        dry_run=dry_run,
+    )
+    sys.exit(status if status >= 0 else 128 - status)
+
+
+def train_clip(
+    data: Annotated[list[str], typer.Argument(help="Records with captions: FILE.json or FILE.json:IMAGE_FOLDER.")],
+    out: Annotated[Path, typer.Option(help="Directory for the vision tower and its picture processor.")],
+    image_size: Annotated[int, typer.Option(help="Side of a picture, pixels.")] = 96,
+    patch_size: Annotated[int, typer.Option(help="Side of a patch, pixels.")] = 16,
+    width: Annotated[int, typer.Option(help="Hidden size.")] = 256,
+    layers: Annotated[int, typer.Option(help="Layers of the vision tower.")] = 6,
+    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 256,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and shifts.")] = 0,
+    tokenizer: Annotated[str, typer.Option(help="Tokenizer directory for captions; SmolLM2's by default.")] = "smollm2",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
+) -> None:
+    """Train a small CLIP contrastively on captioned pictures and save its vision tower."""
+    from llava_tuning.models.smollm2 import smollm2_directory
+    from llava_tuning.training.clip import ClipSettings
+    from llava_tuning.training.clip import train_clip as run
+
+    pairs = []
+    for item in data:
+        file, _, folder = item.partition(":")
+        pairs.append((Path(file), Path(folder) if folder else Path(file).parent))
+    settings = ClipSettings(
+        image_size=image_size,
+        patch_size=patch_size,
+        width=width,
+        layers=layers,
+        heads=max(1, width // 64),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+    )
+    directory = smollm2_directory() if tokenizer == "smollm2" else Path(tokenizer)
+    scores = run(pairs, out, directory, settings, resume=resume)
+    typer.echo(f"{out}: loss {scores['loss']:.3f}, right caption first {scores['retrieval_accuracy']:.1%}")
+
+
+def export(
+    work_dir: Annotated[Path, typer.Argument(help="The directory of a training run.")],
+    out: Annotated[Path, typer.Option(help="Directory for the model.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="An iter_N.pth; the newest by default.")] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """Make a model directory from a training checkpoint, adapters merged, checked against the trained model."""
+    if dtype not in ("bfloat16", "float16", "float32"):
+        raise typer.BadParameter("choose bfloat16, float16 or float32", param_hint="--dtype")
+    from llava_tuning.training import compat
+
+    compat.apply()
+    from llava_tuning.training.export import export as run
+
+    report = run(work_dir, out, checkpoint, dtype)
+    typer.echo(
+        f"{report.directory}: written and read back. Largest logit difference, float32, on a wide, a tall and a "
+        f"square picture: trained to merged {report.merged_difference:.1e}, written to read "
+        f"{report.reloaded_difference:.1e}; rounding to {dtype} moves logits by up to {report.rounding_difference:.1e}."
+    )
+
+
+@config_app.command("list")
+def config_list(pattern: Annotated[str, typer.Option("--pattern", "-p", help="Part of the name.")] = "") -> None:
+    """Names of the configs."""
+    _compat()
+    from llava_tuning.training.config import config_names
+
+    for name in config_names():
+        if pattern in name:
+            typer.echo(name)
+
+
+@config_app.command("copy")
+def config_copy(name: str, directory: Path = Path()) -> None:
+    """Copy a config and its base into a directory, to edit."""
+    _compat()
+    from llava_tuning.training.config import copy_config
+
+    typer.echo(copy_config(name, directory))
+
+
+@config_app.command("show")
+def config_show(name: str) -> None:
+    """Print a config with its base, every setting put where XTuner reads it."""
+    _compat()
+    from llava_tuning.training.config import config_path, load_settings
+
+    typer.echo(load_settings(config_path(name)).pretty_text)
+
+
+def _compat() -> None:
+    from llava_tuning.training import compat
+
+    compat.apply()

@@ -1,0 +1,1 @@
+"""Training through XTuner. Nothing outside this package imports XTuner or mmengine."""

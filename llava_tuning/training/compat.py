@@ -1,0 +1,19 @@
+"""What XTuner 0.2.0 and mmengine 0.10.7 need to run beside current PyTorch and transformers.
+
+Call `apply()` before anything of XTuner or mmengine is imported. Each line says why it is there.
+"""
+
+from __future__ import annotations
+
+import torch
+import transformers.utils
+
+
+def apply() -> None:
+    """Patch in place; calling it twice changes nothing."""
+    # XTuner imports a check that transformers 5 dropped, because safetensors became a requirement.
+    if not hasattr(transformers.utils, "is_safetensors_available"):
+        transformers.utils.is_safetensors_available = lambda: True
+    # XTuner asks the device module for bfloat16 support; the CPU's module has no such question.
+    if not hasattr(torch.cpu, "is_bf16_supported"):
+        torch.cpu.is_bf16_supported = lambda: True  # type: ignore[attr-defined]

@@ -1,0 +1,196 @@
+"""Training configs: XTuner's format, with the few things that people change as plain settings at the top.
+
+A config is a short file of settings over a base in `configs/_base_/`. `load_config` puts each setting where XTuner's
+runner expects it (`PLACES`), and fits the rest to the machine: precision, backend, schedule in steps.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.precision import fast_dtype
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+BASES = "_base_"
+
+# setting -> where it belongs in XTuner's configuration
+PLACES: dict[str, tuple[str, ...]] = {
+    "llm": ("model.llm.path", "train_dataloader.dataset.llm"),
+    "vision_tower": ("model.visual_encoder.path", "train_dataloader.dataset.vision_tower"),
+    "projector_checkpoint": ("model.projector_checkpoint",),
+    "freeze_llm": ("model.freeze_llm",),
+    "gradient_checkpointing": ("model.use_activation_checkpointing",),
+    "load_in_4bit": ("model.llm.load_in_4bit",),
+    "data_path": ("train_dataloader.dataset.data_path",),
+    "image_folder": ("train_dataloader.dataset.image_folder",),
+    "max_length": ("train_dataloader.dataset.max_length",),
+    "batch_size": ("train_dataloader.batch_size",),
+    "dataloader_num_workers": ("train_dataloader.num_workers",),
+    "accumulative_counts": ("optim_wrapper.accumulative_counts",),
+    "lr": ("optim_wrapper.optimizer.lr",),
+    "betas": ("optim_wrapper.optimizer.betas",),
+    "weight_decay": ("optim_wrapper.optimizer.weight_decay",),
+    "max_norm": ("optim_wrapper.clip_grad.max_norm",),
+    "save_steps": ("default_hooks.checkpoint.interval",),
+    "save_total_limit": ("default_hooks.checkpoint.max_keep_ckpts",),
+    "evaluation_freq": ("custom_hooks.0.every_n_iters",),
+    "evaluation_images": ("custom_hooks.0.images",),
+    "evaluation_inputs": ("custom_hooks.0.questions",),
+    "log_interval": ("default_hooks.logger.interval",),
+    "seed": ("randomness.seed",),
+}
+SETTINGS = (*PLACES, "max_epochs", "max_steps", "warmup_ratio", "llm_lora", "visual_encoder_lora", "stage")
+
+
+def config_names() -> list[str]:
+    """Names of the configs that come with the project, without `.py`."""
+    return sorted(path.stem for path in CONFIGS.rglob("*.py") if BASES not in path.parts)
+
+
+def config_path(name: str) -> Path:
+    """The file of a config: a path, or the name of one that comes with the project.
+
+    Raises:
+        UserError: neither exists; suggests similar names.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    for path in CONFIGS.rglob("*.py"):
+        if path.stem == name.removesuffix(".py") and BASES not in path.parts:
+            return path
+    words = name.removesuffix(".py").split("_")
+    similar = [n for n in config_names() if any(word in n.split("_") for word in words)][:4]
+    hint = f"similar: {', '.join(similar)}" if similar else "see `llava-tuning config list`"
+    raise UserError(f"{name}: no such config file or name; {hint}")
+
+
+def copy_config(name: str, directory: Path) -> Path:
+    """Copy a config and its base into `directory` for editing; returns the new file. Never overwrites."""
+    source = config_path(name)
+    target = directory / source.name
+    if target.exists():
+        raise UserError(f"{target}: is there already; choose another directory or delete it")
+    (directory / BASES).mkdir(parents=True, exist_ok=True)
+    for base in (CONFIGS / BASES).glob("*.py"):
+        if not (directory / BASES / base.name).exists():
+            shutil.copyfile(base, directory / BASES / base.name)
+    text = source.read_text(encoding="utf-8")
+    target.write_text(text.replace(f'"../{BASES}/', f'"./{BASES}/'), encoding="utf-8")
+    return target
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["lr=1e-4", "llm=models/x"]` to a dict; values are Python literals where they read as such.
+
+    Raises:
+        UserError: a pair without `=`, or an unknown setting; lists the known ones.
+    """
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise UserError(f"--set {pair}: write it as NAME=VALUE")
+        root = key.split(".")[0]
+        if root not in SETTINGS:
+            raise UserError(f"--set {key}: no such setting; known are {', '.join(sorted(SETTINGS))}")
+        try:
+            out[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            out[key] = value
+    return out
+
+
+def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config:
+    """The config with overrides applied and every setting put in its place; nothing about the machine yet.
+
+    Raises:
+        UserError: the file is no valid config, or lacks a setting.
+    """
+    try:
+        config = Config.fromfile(path, import_custom_modules=False)
+    except Exception as error:  # mmengine raises whatever the file's own code raises
+        raise UserError(f"{path}: not a valid config ({type(error).__name__}: {error})") from None
+    if overrides:
+        config.merge_from_dict(overrides)
+    missing = [name for name in SETTINGS if name not in config]
+    if missing:
+        raise UserError(
+            f"{path}: lacks the settings {', '.join(missing)}; start from one of "
+            f"`llava-tuning config list` or add `_base_ = [...]`"
+        )
+    for name, places in PLACES.items():
+        for place in places:
+            _put(config, place, config[name])
+    for name in ("llm_lora", "visual_encoder_lora"):
+        lora = config[name]
+        config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}
+    return config
+
+
+def fit_to_machine(config: Config, records: int, world_size: int = 1) -> Config:
+    """Precision, backend and the schedule in steps, for `records` examples on `world_size` processes."""
+    cuda = torch.cuda.is_available()
+    full = not config.freeze_llm and config.llm_lora is None
+    half = str(fast_dtype("cuda" if cuda else "cpu")).removeprefix("torch.")
+    # Weights under training keep a float32 master copy; frozen ones need none.
+    config.model.llm.dtype = "float32" if full else half
+    config.model.visual_encoder.dtype = "float32" if config.visual_encoder_lora is not None or not cuda else half
+    if cuda:
+        config.optim_wrapper.type = "mmengine.optim.AmpOptimWrapper"
+        config.optim_wrapper.dtype = half
+        config.optim_wrapper.loss_scale = "dynamic" if half == "float16" else 1.0
+    elif config.load_in_4bit:
+        raise UserError("load_in_4bit needs an NVIDIA GPU and none was found; use the LoRA config instead")
+    config.env_cfg.dist_cfg.backend = "nccl" if cuda else "gloo"
+    config.train_dataloader.pin_memory = cuda
+    if "length_property" in config.train_dataloader.sampler:
+        config.train_dataloader.sampler.per_device_batch_size = config.batch_size * config.accumulative_counts
+    total = total_steps(config, records, world_size)
+    config.train_cfg.max_iters = total
+    config.param_scheduler = schedule(total, config.warmup_ratio)
+    if total < config.save_steps:
+        config.default_hooks.checkpoint.interval = total
+    return config
+
+
+def schedule(total: int, warmup_ratio: float) -> list[dict[str, Any]]:
+    """Linear warm-up, then cosine to zero, in steps.
+
+    mmengine's linear scheduler needs two steps to arrive, so a short run warms up for two steps or not at all;
+    XTuner's own configs crash when the share rounds to zero.
+    """
+    warmup = max(2, math.ceil(total * warmup_ratio)) if total > 2 and warmup_ratio > 0 else 0
+    linear = {"type": "mmengine.optim.LinearLR", "start_factor": 1e-5, "by_epoch": False, "begin": 0, "end": warmup}
+    cosine = {
+        "type": "mmengine.optim.CosineAnnealingLR",
+        "eta_min": 0.0,
+        "by_epoch": False,
+        "begin": warmup,
+        "end": max(total, warmup + 1),
+    }
+    return [linear, cosine] if warmup else [cosine]
+
+
+def total_steps(config: Config, records: int, world_size: int = 1) -> int:
+    """Iterations of the run: `max_steps`, or `max_epochs` over the data."""
+    if config.max_steps is not None:
+        return int(config.max_steps)
+    per_epoch = math.ceil(math.ceil(records / world_size) / config.batch_size)
+    return max(1, int(config.max_epochs * per_epoch))
+
+
+def _put(config: Config, place: str, value: Any) -> None:
+    *path, last = place.split(".")
+    node: Any = config
+    for key in path:
+        node = node[int(key)] if key.isdigit() else node[key]
+    node[last] = value

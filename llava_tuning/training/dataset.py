@@ -1,0 +1,120 @@
+"""XTuner's LLaVA dataset over this project's records, prompts and picture processor."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, CLIPVisionConfig, PreTrainedTokenizerBase
+from xtuner.dataset import LLaVADataset
+from xtuner.utils import DEFAULT_PAD_TOKEN_INDEX, IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+from llava_tuning.data.records import Record
+from llava_tuning.models.conversation import render_conversation
+from llava_tuning.models.llava import load_image_processor, tokens_per_image
+from llava_tuning.models.pictures import open_picture
+
+RECORDS_PER_WORKER = 20_000  # below this a second process costs more than it saves
+
+
+class RecordsDataset(LLaVADataset):
+    """LLaVA records as token ids, labels and pixels.
+
+    Each picture stands in `input_ids` as IMAGE_TOKEN_INDEX at every one of its positions, so lengths, truncation
+    and grouping by length count what the model will really read.
+
+    Args:
+        data_path: JSON or JSONL file of LLaVA records.
+        image_folder: pictures' paths are relative to it.
+        llm: prepared language model directory (for the tokenizer and its chat template).
+        vision_tower: CLIP directory (for the picture processor and the number of patches).
+        max_length: tokens kept, picture positions included.
+    """
+
+    def __init__(self, data_path: str, image_folder: str, llm: str, vision_tower: str, max_length: int) -> None:
+        torch.utils.data.Dataset.__init__(self)
+        self.image_folder = image_folder
+        self.image_processor = load_image_processor(vision_tower)
+        self.patches = tokens_per_image(CLIPVisionConfig.from_pretrained(vision_tower))
+        self.tokenizer = AutoTokenizer.from_pretrained(llm)
+        self.text_data = tokenize_records(data_path, self.tokenizer, self.patches, max_length)
+
+    @property
+    def modality_length(self) -> list[int]:
+        """Length of each sample; negative for text only, as XTuner's sampler expects."""
+        lengths = self.text_data["length"]
+        images = self.text_data["image"]
+        return [-n if image is None else n for n, image in zip(lengths, images, strict=True)]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.text_data[index]
+        sample = {"input_ids": row["input_ids"], "labels": row["labels"]}
+        if row["image"] is not None:
+            picture = open_picture(Path(self.image_folder) / row["image"])
+            sample["pixel_values"] = self.image_processor(picture, return_tensors="pt")["pixel_values"][0]
+        return sample
+
+
+def tokenize_records(
+    data_path: str | Path, tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
+) -> datasets.Dataset:
+    """Rows of input_ids, labels, image and length; records with nothing to learn after truncation are left out."""
+    from llava_tuning.data.load import load_records
+
+    rows = [json.dumps(record.to_dict()) for record in load_records(data_path)]
+    table = datasets.Dataset.from_dict({"record": rows})
+    workers = max(1, min(os.cpu_count() or 1, len(rows) // RECORDS_PER_WORKER))
+    table = table.map(
+        _tokenize,
+        fn_kwargs={"tokenizer": tokenizer, "patches": patches, "max_length": max_length},
+        remove_columns=["record"],
+        num_proc=workers if workers > 1 else None,
+        desc="tokenising",
+    )
+    return table.filter(lambda row: row["supervised"] > 0, desc="checking labels")
+
+
+def _tokenize(
+    row: dict[str, str], tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
+) -> dict[str, Any]:
+    record = Record(**json.loads(row["record"]))
+    rendered = render_conversation(
+        tokenizer,
+        record.messages(),
+        image_token_id=IMAGE_TOKEN_INDEX,
+        tokens_per_image=patches,
+        max_length=max_length,
+    )
+    supervised = sum(label != IGNORE_INDEX for label in rendered.labels)
+    pictures = sum(token == IMAGE_TOKEN_INDEX for token in rendered.input_ids)
+    if pictures % patches:  # cut inside a picture: nothing after it is left to learn from either
+        supervised = 0
+    return {
+        "input_ids": rendered.input_ids,
+        "labels": rendered.labels,
+        "image": record.image if pictures else None,
+        "length": len(rendered.input_ids),
+        "supervised": supervised,
+    }
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Pad to the longest: input_ids, labels, attention_mask (batch, length); pixel_values (pictures, 3, side, side)."""
+    ids = [torch.tensor(sample["input_ids"]) for sample in samples]
+    labels = [torch.tensor(sample["labels"]) for sample in samples]
+    lengths = torch.tensor([len(row) for row in ids])
+    pictures = [sample["pixel_values"] for sample in samples if "pixel_values" in sample]
+    data = {
+        "input_ids": pad_sequence(ids, batch_first=True, padding_value=DEFAULT_PAD_TOKEN_INDEX),
+        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
+        "attention_mask": torch.arange(int(lengths.max()))[None, :] < lengths[:, None],
+    }
+    if pictures:
+        data["pixel_values"] = torch.stack(pictures)
+    return {"data": data, "data_samples": None}

@@ -1,0 +1,186 @@
+"""From a training checkpoint to a model directory that needs nothing of XTuner, proved equal before it is left alone."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from PIL import Image, ImageDraw
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
+from xtuner.registry import BUILDER
+from xtuner.utils import IMAGE_TOKEN_INDEX
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.conversation import Message, render_conversation
+from llava_tuning.models.llava import assemble, load_image_processor, load_llava, save_llava, tokens_per_image
+from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
+from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
+from llava_tuning.training.model import LeanLLaVAModel, load_trained
+
+TOLERANCE = 1e-3  # largest difference of a logit, in float32
+PROBE_QUESTION = "What is in the picture?"
+PROBE_SIZES = ((160, 60), (60, 160), (96, 96))  # width and height in pixels: a wide, a tall and a square picture
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """Largest logit differences: training model to merged model, and what was saved to what was read back."""
+
+    directory: Path
+    merged_difference: float
+    reloaded_difference: float
+    rounding_difference: float
+
+
+def export(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None, dtype: str = "bfloat16") -> ExportReport:
+    """Merge a checkpoint into its base models and write a model directory.
+
+    Args:
+        work_dir: the directory of a training run.
+        out: where the model goes; must not hold a model yet.
+        checkpoint: an `iter_N.pth`; the newest of the run when None.
+        dtype: of the written weights.
+
+    Raises:
+        UserError: the run or checkpoint is incomplete, `out` is taken, or the exported model differs from the
+            trained one.
+    """
+    work_dir, out = Path(work_dir), Path(out)
+    if not (work_dir / FITTED_CONFIG).is_file():
+        raise UserError(f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory")
+    if (out / "config.json").exists():
+        raise UserError(f"{out}: holds a model already; choose another directory or delete it")
+    chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
+    if chosen is None or not chosen.is_file():
+        raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
+    config = Config.fromfile(work_dir / FITTED_CONFIG)
+    model = _training_model(config, chosen)
+    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    image_processor = load_image_processor(config.vision_tower)
+    probes = [_probe_picture(size) for size in PROBE_SIZES]
+    vocabulary = model.language_model().config.vocab_size
+    patches = tokens_per_image(model.visual_encoder.config)
+    reference = [_training_logits(model, tokenizer, image_processor, picture, patches) for picture in probes]
+
+    llm = model.llm.merge_and_unload() if model.use_llm_lora else model.llm
+    vision = model.visual_encoder.merge_and_unload() if model.use_visual_encoder_lora else model.visual_encoder
+    projector = {k.removeprefix("model."): v for k, v in model.projector.state_dict().items()}
+    merged, processor = assemble(llm, vision, projector, tokenizer, image_processor)
+    del model, llm, vision
+    merged_difference = _compare(merged, tokenizer, image_processor, probes, reference, vocabulary)
+    if merged_difference > TOLERANCE:
+        raise UserError(
+            f"{chosen}: the merged model's logits differ from the trained ones by {merged_difference:.2e} "
+            f"(more than {TOLERANCE}); nothing was written"
+        )
+    _round_parameters(merged, getattr(torch, dtype))  # the values that will be written, computed in float32
+    rounded = [_serving_logits(merged, tokenizer, image_processor, picture) for picture in probes]
+    rounding_difference = _largest_difference(rounded, reference, vocabulary)
+    save_llava(merged.to(getattr(torch, dtype)), processor, out)
+    del merged
+    gc.collect()
+    reloaded, tokenizer, image_processor = load_llava(out, dtype=torch.float32)
+    reloaded_difference = _compare(reloaded, tokenizer, image_processor, probes, rounded, vocabulary)
+    if reloaded_difference > TOLERANCE:
+        raise UserError(f"{out}: reads back differently by {reloaded_difference:.2e}; delete it and export again")
+    write_provenance(out, _provenance(config, work_dir, chosen))
+    return ExportReport(out, merged_difference, reloaded_difference, rounding_difference)
+
+
+def _round_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Round weights but not buffers: `model.to(bfloat16)` would also round the rotary frequencies."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype).to(parameter.dtype)
+
+
+def _training_model(config: Config, checkpoint: Path) -> LeanLLaVAModel:
+    """The run's model in float32 on the CPU with the checkpoint's weights; a 4-bit base is loaded in full."""
+    settings: dict[str, Any] = config.model.to_dict()
+    settings["llm"].update(dtype="float32", load_in_4bit=False)
+    settings["visual_encoder"].update(dtype="float32")
+    settings.update(projector_checkpoint=None, use_activation_checkpointing=False)
+    model: LeanLLaVAModel = BUILDER.build(Config(settings)._cfg_dict)
+    load_trained(model, checkpoint)
+    return model.float().eval()
+
+
+@torch.no_grad()
+def _training_logits(
+    model: LeanLLaVAModel, tokenizer: Any, image_processor: Any, picture: Image.Image, patches: int
+) -> torch.Tensor:
+    rendered = render_conversation(
+        tokenizer,
+        [Message("user", PROBE_QUESTION, images=1)],
+        image_token_id=IMAGE_TOKEN_INDEX,
+        tokens_per_image=patches,
+        generation_prompt=True,
+    )
+    data = {
+        "input_ids": torch.tensor([rendered.input_ids]),
+        "pixel_values": image_processor(picture, return_tensors="pt")["pixel_values"],
+    }
+    return model(data, mode="tensor")[0]
+
+
+@torch.no_grad()
+def _serving_logits(
+    model: LlavaForConditionalGeneration, tokenizer: Any, image_processor: Any, picture: Image.Image
+) -> torch.Tensor:
+    rendered = render_conversation(
+        tokenizer,
+        [Message("user", PROBE_QUESTION, images=1)],
+        image_token_id=model.config.image_token_id,
+        tokens_per_image=tokens_per_image(model.config.vision_config),
+        generation_prompt=True,
+    )
+    pixels = image_processor(picture, return_tensors="pt")["pixel_values"]
+    return model(input_ids=torch.tensor([rendered.input_ids]), pixel_values=pixels).logits[0]
+
+
+def _compare(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Any,
+    image_processor: Any,
+    probes: list[Image.Image],
+    reference: list[torch.Tensor],
+    vocabulary: int,
+) -> float:
+    found = [_serving_logits(model, tokenizer, image_processor, picture) for picture in probes]
+    return _largest_difference(found, reference, vocabulary)
+
+
+def _largest_difference(found: list[torch.Tensor], reference: list[torch.Tensor], vocabulary: int) -> float:
+    """Over the original vocabulary: the rows added for the picture token exist on one side only."""
+    return max(
+        float((a[:, :vocabulary] - b[:, :vocabulary]).abs().max()) for a, b in zip(found, reference, strict=True)
+    )
+
+
+def _probe_picture(size: tuple[int, int]) -> Image.Image:
+    picture = Image.new("RGB", size, "#e8e4da")
+    ImageDraw.Draw(picture).ellipse((5, 5, size[0] * 0.6, size[1] * 0.6), fill="#c03030")
+    ImageDraw.Draw(picture).rectangle((size[0] * 0.6, size[1] * 0.5, size[0] - 4, size[1] - 4), fill="#2050a0")
+    return picture
+
+
+def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
+    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    return Provenance(
+        stage=config.stage,
+        base_models=[_base("language model", config.llm), _base("vision tower", config.vision_tower)],
+        config_name=work_dir.name,
+        config_hash=hash_file(work_dir / FITTED_CONFIG),
+        data={Path(config.data_path).name: hash_file(config.data_path), checkpoint.name: hash_file(checkpoint)},
+        template=tokenizer.chat_template,
+    )
+
+
+def _base(role: str, directory: str) -> BaseModelSource:
+    weights = sorted(Path(directory).glob("*.safetensors"))
+    return BaseModelSource(
+        role=role, name=Path(directory).name, hashes={file.name: hash_file(file) for file in weights}
+    )

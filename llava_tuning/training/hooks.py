@@ -1,0 +1,213 @@
+"""What a run shows and leaves behind: answers at intervals, a progress bar, a loss curve."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from xtuner.utils import IMAGE_TOKEN_INDEX
+
+from llava_tuning.models.conversation import Message, render_conversation
+from llava_tuning.models.pictures import open_picture
+from llava_tuning.training.model import LeanLLaVAModel
+
+LOSS_FILE = "loss.jsonl"
+SAMPLES_FILE = "samples.jsonl"
+
+
+class SampleAnswersHook(Hook):
+    """Greedy answers to fixed questions before training, every N steps and at the end.
+
+    They go to the log and to `samples.jsonl` (step, image, question, answer) in the work directory.
+    """
+
+    priority = "LOW"
+
+    def __init__(
+        self, every_n_iters: int, questions: Sequence[str], images: Sequence[str] = (), max_new_tokens: int = 48
+    ) -> None:
+        self.every_n_iters = every_n_iters
+        self.questions = list(questions)
+        pictures: list[str | None] = list(images) or [None]
+        self.images = pictures * len(self.questions) if len(pictures) == 1 else pictures
+        self.max_new_tokens = max_new_tokens
+
+    def before_train(self, runner: Runner) -> None:
+        self._sample(runner, runner.iter)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        step = runner.iter + 1
+        if step % self.every_n_iters == 0 or step == runner.max_iters:
+            self._sample(runner, step)
+
+    def _sample(self, runner: Runner, step: int) -> None:
+        if not is_main_process():
+            return
+        model = getattr(runner.model, "module", runner.model)
+        dataset = runner.train_dataloader.dataset
+        was_training = model.training
+        model.eval()
+        with (Path(runner.work_dir) / SAMPLES_FILE).open("a", encoding="utf-8") as file:
+            for image, question in zip(self.images, self.questions, strict=False):
+                answer = greedy_answer(model, dataset, question, image, self.max_new_tokens)
+                row = {"step": step, "image": image, "question": question, "answer": answer}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                runner.logger.info(f"step {step} | {image or 'no picture'} | {question} | {answer}")
+        model.train(was_training)
+
+
+@torch.no_grad()
+def greedy_answer(
+    model: LeanLLaVAModel, dataset: Any, question: str, image: str | None, max_new_tokens: int
+) -> str:
+    """The training model's own greedy answer; `dataset` supplies tokenizer, pictures and the picture processor."""
+    rendered = render_conversation(
+        dataset.tokenizer,
+        [Message("user", question, images=int(image is not None))],
+        image_token_id=IMAGE_TOKEN_INDEX,
+        tokens_per_image=dataset.patches,
+        generation_prompt=True,
+    )
+    device = next(model.projector.parameters()).device
+    pixels = None
+    if image is not None:
+        picture = open_picture(Path(dataset.image_folder) / image)
+        pixels = dataset.image_processor(picture, return_tensors="pt")["pixel_values"].to(device)
+    dtype = model.language_model().get_input_embeddings().weight.dtype
+    with torch.autocast(device.type, dtype=dtype, enabled=device.type == "cuda" and dtype != torch.float32):
+        embeds = model.embed(torch.tensor([rendered.input_ids], device=device), pixels)
+        ids = model.llm.generate(
+            inputs_embeds=embeds,
+            attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            use_cache=True,
+            pad_token_id=dataset.tokenizer.pad_token_id or 0,
+        )
+    return dataset.tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+
+
+class PlainCheckpointHook(Hook):
+    """Keeps mmengine's log history out of checkpoints.
+
+    The history pickles methods, which `weights_only=True` refuses for good reason; only smoothed log values are lost.
+    """
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+
+
+class ProgressHook(Hook):
+    """A bar with loss and time left on a terminal; elsewhere mmengine's log lines say the same."""
+
+    def __init__(self) -> None:
+        self.progress: Any = None
+
+    def before_train(self, runner: Runner) -> None:
+        if not (is_main_process() and sys.stdout.isatty()):
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        for handler in runner.logger.handlers:  # the log file keeps every line
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.WARNING)
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}"),
+            TimeRemainingColumn(),
+        )
+        self.progress.start()
+        self.task = self.progress.add_task("train", total=runner.max_iters, completed=runner.iter, loss="–")
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if self.progress is not None:
+            self.progress.update(self.task, completed=runner.iter + 1, loss=f"{outputs['loss'].item():.3f}")
+
+    def after_train(self, runner: Runner) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+
+class LossCurveHook(Hook):
+    """Appends step, loss and learning rate to `loss.jsonl`; draws `loss.png` at checkpoints and at the end."""
+
+    priority = "LOW"
+
+    def before_train(self, runner: Runner) -> None:
+        if not is_main_process():
+            return
+        path = Path(runner.work_dir) / LOSS_FILE
+        kept = [row for row in read_losses(path) if row["step"] <= runner.iter]  # a resumed run goes on from here
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8")
+        self.interval = runner.cfg.default_hooks.checkpoint.interval
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if not is_main_process():
+            return
+        step = runner.iter + 1
+        loss = outputs["loss"].item()
+        lr = runner.optim_wrapper.get_lr()["lr"][0]
+        self.file.write(json.dumps({"step": step, "loss": loss, "lr": lr}) + "\n")
+        if step % self.interval == 0:
+            self.file.flush()
+            draw_losses(Path(runner.work_dir))
+
+    def after_train(self, runner: Runner) -> None:
+        if is_main_process():
+            self.file.close()
+            draw_losses(Path(runner.work_dir))
+
+
+def read_losses(path: Path) -> list[dict[str, float]]:
+    """The rows of a `loss.jsonl`; none when there is no such file. A torn last line is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def draw_losses(work_dir: Path) -> None:
+    """`loss.png` from `loss.jsonl`: each step's loss and its moving average."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = read_losses(work_dir / LOSS_FILE)
+    if not rows:
+        return
+    steps = [row["step"] for row in rows]
+    losses = [row["loss"] for row in rows]
+    smooth, average = [], losses[0]
+    for loss in losses:
+        average = 0.95 * average + 0.05 * loss
+        smooth.append(average)
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=110)
+    axes.plot(steps, losses, color="#9db8d9", linewidth=0.8, label="each step")
+    axes.plot(steps, smooth, color="#1f4e8c", linewidth=1.8, label="moving average")
+    axes.set(xlabel="step", ylabel="loss (nats per supervised token)", title=work_dir.name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(work_dir / "loss.png")
+    pyplot.close(figure)

@@ -1,0 +1,96 @@
+"""Start a run: check, print the plan, write the fitted config, and hand over to XTuner in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from llava_tuning.errors import UserError
+from llava_tuning.training import compat
+
+FITTED_CONFIG = "config.py"
+
+
+def train(
+    name: str,
+    work_dir: str | Path | None = None,
+    settings: Sequence[str] = (),
+    resume: str | None = None,
+    deepspeed: str | None = None,
+    nproc_per_node: int = 1,
+    nnodes: int = 1,
+    launcher_args: Sequence[str] = (),
+    dry_run: bool = False,
+) -> int:
+    """Train by a config; returns the training process's exit status.
+
+    Args:
+        name: a config's name or file.
+        work_dir: where checkpoints, logs and curves go; `work_dirs/CONFIG` when None.
+        settings: `NAME=VALUE` overrides.
+        resume: "auto" for the newest checkpoint in the work directory, or a checkpoint's path.
+        deepspeed: "zero1", "zero2", "zero3" or a DeepSpeed JSON file.
+        nproc_per_node, nnodes, launcher_args: passed to torchrun.
+        dry_run: stop after the plan.
+
+    Raises:
+        UserError: something the config names is missing or does not fit.
+    """
+    compat.apply()
+    from llava_tuning.training import preflight
+    from llava_tuning.training.config import config_path, fit_to_machine, load_settings, parse_settings, total_steps
+
+    path = config_path(name)
+    work_dir = Path(work_dir or Path("work_dirs") / path.stem)
+    overrides = parse_settings(settings)
+    config = load_settings(path, overrides)
+    preflight.resolve_paths(config)
+    config = load_settings(path, {**overrides, "llm": config.llm, "vision_tower": config.vision_tower})
+    records = preflight.check(config)
+    world_size = nproc_per_node * nnodes
+    fit_to_machine(config, records, world_size)
+    steps = total_steps(config, records, world_size)
+    print(preflight.plan(config, records, steps).describe(config), flush=True)
+    if dry_run:
+        return 0
+    if resume is not None:
+        config.resume = True
+        config.load_from = str(_checkpoint_to_resume(resume, work_dir))
+    if deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
+        raise UserError("--deepspeed needs DeepSpeed: pip install deepspeed")
+    work_dir.mkdir(parents=True, exist_ok=True)
+    fitted = work_dir / FITTED_CONFIG
+    config.dump(fitted)
+    print(f"writing to  {work_dir}", flush=True)
+    command = [sys.executable]
+    if world_size > 1:
+        command += ["-m", "torch.distributed.run", f"--nproc-per-node={nproc_per_node}", f"--nnodes={nnodes}"]
+        command += launcher_args
+    command += ["-m", "llava_tuning.training.run", str(fitted), "--work-dir", str(work_dir)]
+    if world_size > 1:
+        command += ["--launcher", "pytorch"]
+    if deepspeed is not None:
+        command += ["--deepspeed", deepspeed if Path(deepspeed).is_file() else f"deepspeed_{deepspeed}"]
+    environment = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false", **os.environ}
+    return subprocess.run(command, env=environment, check=False).returncode
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The newest checkpoint of a work directory, or None."""
+    checkpoints = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
+    return checkpoints[-1] if checkpoints else None
+
+
+def _checkpoint_to_resume(resume: str, work_dir: Path) -> Path:
+    if resume != "auto":
+        if not Path(resume).exists():
+            raise UserError(f"--resume {resume}: no such checkpoint")
+        return Path(resume)
+    checkpoint = latest_checkpoint(work_dir)
+    if checkpoint is None:
+        raise UserError(f"--resume: {work_dir} holds no checkpoint (iter_N.pth); start without --resume")
+    return checkpoint

@@ -1,0 +1,199 @@
+"""Everything that can be known to go wrong, said before a run starts; and what the run will do."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVisionConfig, CLIPVisionModel
+
+from llava_tuning.data.check import check_records
+from llava_tuning.errors import UserError
+from llava_tuning.models.llava import load_image_processor, new_projector, tokens_per_image
+
+PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
+FINDINGS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will train and need."""
+
+    records: int
+    steps: int
+    frozen_parameters: int
+    trained_parameters: int
+    memory_bytes: int
+
+    def describe(self, config: Config) -> str:
+        """Lines for the terminal."""
+        tokens = config.max_length
+        return "\n".join(
+            [
+                f"stage       {config.stage}: {_what_trains(config)}",
+                f"parameters  {self.trained_parameters / 1e6:,.1f} M trained, "
+                f"{self.frozen_parameters / 1e6:,.1f} M frozen",
+                f"data        {self.records:,} records, up to {tokens:,} tokens each",
+                f"steps       {self.steps:,} of {config.batch_size} records"
+                + (f" × {config.accumulative_counts} accumulated" if config.accumulative_counts > 1 else ""),
+                f"memory      about {self.memory_bytes / 2**30:,.1f} GiB a process (estimate: weights, "
+                "gradients, optimizer state, activations)",
+            ]
+        )
+
+
+def resolve_paths(config: Config) -> None:
+    """Replace the names `smollm2` (language model) and `default` (vision tower) by their directories."""
+    from llava_tuning.models.default import PARTS
+    from llava_tuning.models.smollm2 import smollm2_directory
+
+    if config.llm == "smollm2":
+        config.llm = str(smollm2_directory())
+    if config.vision_tower == "default":
+        config.vision_tower = str(PARTS / "vision_tower")
+
+
+def check(config: Config) -> int:
+    """Check every path, record and shape that the config names; returns the number of records.
+
+    Raises:
+        UserError: names what is wrong and the remedy.
+    """
+    llm, vision = _directory(config, "llm"), _directory(config, "vision_tower")
+    text = AutoConfig.from_pretrained(llm)
+    if text.model_type != "llama":
+        raise UserError(
+            f"llm = {llm}: is a {text.model_type} checkpoint; turn it into a Llama directory with "
+            f"`llava-tuning prepare {llm} --out DIR` and name DIR"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(llm)
+    if not tokenizer.chat_template:
+        raise UserError(f"llm = {llm}: its tokenizer has no chat template; prepare a chat model")
+    picture = CLIPVisionConfig.from_pretrained(vision)
+    load_image_processor(vision)
+    patches = tokens_per_image(picture)
+    if config.max_length <= patches:
+        raise UserError(
+            f"max_length = {config.max_length}: one picture alone takes {patches} tokens; set it above that"
+        )
+    if config.projector_checkpoint:
+        _check_projector(config.projector_checkpoint, picture.hidden_size, text.hidden_size)
+    elif config.stage == "finetune":
+        raise UserError(
+            "projector_checkpoint is not set: a finetuning run starts from the projector of a pretraining run; "
+            "set it to that run's iter_N.pth"
+        )
+    if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("load_in_4bit needs bitsandbytes: pip install -r requirements-train.txt")
+    folder = Path(config.image_folder)
+    for image in config.evaluation_images:
+        if not (folder / image).is_file():
+            raise UserError(f"evaluation_images: {folder / image} is missing; name a picture in image_folder")
+    return _check_data(config, tokenizer, patches)
+
+
+def plan(config: Config, records: int, steps: int) -> Plan:
+    """Count parameters on the meta device and estimate the memory of one process."""
+    with torch.device("meta"):
+        llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config.llm))
+        vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))
+        projector = new_projector(vision.config.hidden_size, llm.config.hidden_size)
+    llm_size, vision_size = _count(llm), _count(vision)
+    trained = _count(projector)
+    frozen = 0
+    weight_bytes = 4 * trained
+    half_bytes = 4 if config.model.llm.dtype == "float32" else 2
+    if config.llm_lora is not None:
+        trained += _lora_size(llm, config.llm_lora)
+    if config.freeze_llm:
+        frozen += llm_size
+        weight_bytes += int(llm_size * (0.6 if config.load_in_4bit else half_bytes))
+    else:
+        trained += llm_size
+        weight_bytes += 4 * llm_size
+    if config.visual_encoder_lora is not None:
+        trained += _lora_size(vision, config.visual_encoder_lora)
+    frozen += vision_size
+    weight_bytes += vision_size * (4 if config.model.visual_encoder.dtype == "float32" else 2)
+    tokens = config.batch_size * min(config.max_length, 1024)
+    hidden, layers = llm.config.hidden_size, llm.config.num_hidden_layers
+    # One layer's input a token when recomputed, about 16 times that (SwiGLU included) when all is kept.
+    kept = 1.5 if config.gradient_checkpointing else 16
+    activations = int(tokens * hidden * layers * kept * half_bytes)
+    return Plan(records, steps, frozen, trained, weight_bytes + trained * 12 + activations)
+
+
+def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore[no-untyped-def]
+    from llava_tuning.data.load import load_records
+
+    path, folder = Path(config.data_path), Path(config.image_folder)
+    if not folder.is_dir():
+        raise UserError(f"image_folder = {folder}: no such directory")
+    findings = check_records(
+        path,
+        folder,
+        tokenizer=tokenizer,
+        max_length=config.max_length,
+        tokens_per_image=patches,
+        max_pictures=PICTURES_CHECKED,
+    )
+    if findings:
+        shown = "\n  ".join(str(finding) for finding in findings[:FINDINGS_SHOWN])
+        more = len(findings) - FINDINGS_SHOWN
+        raise UserError(
+            f"{path}: {len(findings)} records cannot be trained on; `llava-tuning data check {path} "
+            f"--images {folder}` lists them:\n  {shown}" + (f"\n  … and {more} more" if more > 0 else "")
+        )
+    return len(load_records(path))
+
+
+def _directory(config: Config, name: str) -> Path:
+    value = config[name]
+    if not value:
+        raise UserError(f"{name} is not set: name a directory with `--set {name}=DIR` or in the config")
+    path = Path(value)
+    if not (path / "config.json").is_file():
+        raise UserError(f"{name} = {path}: no such model directory (no config.json); see `llava-tuning prepare`")
+    return path
+
+
+def _check_projector(checkpoint: str, vision_hidden: int, text_hidden: int) -> None:
+    if not Path(checkpoint).is_file():
+        raise UserError(f"projector_checkpoint = {checkpoint}: no such file; name the iter_N.pth of a pretrain run")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    weight = state.get("state_dict", state).get("projector.model.0.weight")
+    if weight is None or tuple(weight.shape) != (text_hidden, vision_hidden):
+        found = "no projector" if weight is None else f"a projector {weight.shape[1]} → {weight.shape[0]}"
+        raise UserError(
+            f"projector_checkpoint = {checkpoint}: holds {found}, but these base models need "
+            f"{vision_hidden} → {text_hidden}; pretrain with the same llm and vision_tower"
+        )
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _lora_size(module: torch.nn.Module, lora: dict) -> int:  # type: ignore[type-arg]
+    wanted = lora.get("target_modules")
+    size = 0
+    for name, part in module.named_modules():
+        last = name.rsplit(".", 1)[-1]
+        if isinstance(part, torch.nn.Linear) and last != "lm_head" and (not wanted or last in wanted):
+            size += lora["r"] * (part.in_features + part.out_features)
+    return size
+
+
+def _what_trains(config: Config) -> str:
+    parts = ["projector"]
+    if config.llm_lora is not None:
+        kind = "QLoRA, 4-bit base" if config.load_in_4bit else "LoRA"
+        parts.append(f"language model by {kind} (rank {config.llm_lora['r']})")
+    elif not config.freeze_llm:
+        parts.append("language model in full")
+    if config.visual_encoder_lora is not None:
+        parts.append(f"vision tower by LoRA (rank {config.visual_encoder_lora['r']})")
+    return ", ".join(parts)

@@ -1,0 +1,27 @@
+"""The training process: XTuner's own `train` with the compatibility patches applied first.
+
+`launch.py` starts it, once or under torchrun, with a config that is already fitted to the machine.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run `xtuner.tools.train` on this process's arguments; a UserError is one sentence and exit status 2."""
+    from llava_tuning.errors import UserError
+    from llava_tuning.training import compat
+
+    compat.apply()
+    from xtuner.tools.train import main as train
+
+    try:
+        train()
+    except UserError as error:
+        print(f"llava-tuning: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
