@@ -1,0 +1,72 @@
+"""For all tests: a home of their own, no hub, and models to ask."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+# Set before anything of the project, or huggingface_hub, is imported: both read their folders early.
+# The project's own cache is shared between runs, because preparing SmolLM2 anew takes half a minute.
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("LLAVA_TUNING_CACHE", str(ROOT / "build" / "test-cache"))
+_home = tempfile.TemporaryDirectory(prefix="llava-tuning-test-home-", ignore_cleanup_errors=True)
+os.environ["HOME"] = _home.name
+os.environ["HF_HOME"] = str(Path(_home.name) / "huggingface")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def default_model() -> Path:
+    """The embedded default's directory."""
+    from llava_tuning.errors import UserError
+    from llava_tuning.models.default import resolve_model
+
+    try:
+        return resolve_model("default")
+    except UserError as error:
+        pytest.skip(f"the embedded default is not there: {error}")
+
+
+@pytest.fixture(scope="session")
+def text_model() -> Path:
+    """A plain Llama directory: the prepared SmolLM2."""
+    from llava_tuning.models.smollm2 import smollm2_directory
+
+    return smollm2_directory()
+
+
+@pytest.fixture(scope="session")
+def blind_llava(text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2 behind a random vision tower and projector: answers sensibly in text, and takes pictures."""
+    import torch
+    from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, LlamaForCausalLM
+    from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+    from llava_tuning.models.llava import assemble, new_projector, save_llava
+
+    torch.manual_seed(0)
+    llm = LlamaForCausalLM.from_pretrained(text_model, dtype=torch.float32)
+    vision = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=32,
+            patch_size=8,
+            projection_dim=16,
+        )
+    )
+    processor = LlavaImageProcessorPil(
+        do_pad=True, size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    projector = new_projector(32, llm.config.hidden_size).state_dict()
+    model, llava_processor = assemble(
+        llm, vision, projector, AutoTokenizer.from_pretrained(text_model), processor
+    )
+    out = tmp_path_factory.mktemp("models") / "blind"
+    save_llava(model.to(torch.bfloat16), llava_processor, out)
+    return out
