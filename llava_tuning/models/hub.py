@@ -67,5 +67,6 @@ def _download(repo_id: str, revision: str | None) -> tuple[Path, str]:
     has_safetensors = any(sibling.rfilename.endswith(".safetensors") for sibling in info.siblings or [])
     # Old repositories hold the same weights in both formats; one is enough.
     weights = "*.safetensors" if has_safetensors else "pytorch_model*.bin"
-    commit = info.sha or revision or "main"
-    return Path(snapshot_download(repo_id, revision=commit, allow_patterns=[*_ALWAYS, weights])), commit
+    # By the name that was asked for, not by its commit: only so does the hub's cache find it again offline.
+    local = snapshot_download(repo_id, revision=revision, allow_patterns=[*_ALWAYS, weights])
+    return Path(local), Path(local).name
