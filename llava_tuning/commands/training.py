@@ -92,6 +92,9 @@ def export(
     out: Annotated[Path, typer.Option(help="Directory for the model.")],
     checkpoint: Annotated[Path | None, typer.Option(help="An iter_N.pth; the newest by default.")] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Only vision tower, projector and adapter, without the language model.")
+    ] = False,
 ) -> None:
     """Make a model directory from a training checkpoint, adapters merged, checked against the trained model."""
     if dtype not in ("bfloat16", "float16", "float32"):
@@ -100,7 +103,11 @@ def export(
 
     compat.apply()
     from llava_tuning.training.export import export as run
+    from llava_tuning.training.export import export_parts
 
+    if parts:
+        typer.echo(f"{export_parts(work_dir, out, checkpoint)}: vision tower, projector and adapter written")
+        return
     report = run(work_dir, out, checkpoint, dtype)
     typer.echo(
         f"{report.directory}: written and read back. Largest logit difference, float32, on a wide, a tall and a "

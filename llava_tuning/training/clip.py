@@ -91,7 +91,7 @@ def train_clip(
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * _cosine(step, steps, settings.warmup_ratio)
             chosen = _batch_indices(step, batch, len(captions), settings.seed)
-            pixels = _augment(pictures[chosen], processor, settings.seed + step).to(device)
+            pixels = _augment(pictures[chosen].to(device), processor, settings.seed + step)
             text = tokens[chosen].to(device)
             ids = caption_ids[chosen].to(device)
             with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
@@ -214,15 +214,16 @@ def _augment(pictures: torch.Tensor, processor: LlavaImageProcessorPil, seed: in
     """
     generator = torch.Generator().manual_seed(seed)
     count, _, side, _ = pictures.shape
+    device = pictures.device
     reach = max(1, round(SHIFT * side))
-    offsets = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
-    rows = (torch.arange(side)[None] + offsets[:, :1]).clamp(0, side - 1)  # (batch, side)
-    columns = (torch.arange(side)[None] + offsets[:, 1:]).clamp(0, side - 1)
+    offsets = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator).to(device)
+    line = torch.arange(side, device=device)[None]
+    rows, columns = (line + offsets[0]).clamp(0, side - 1), (line + offsets[1]).clamp(0, side - 1)  # (batch, side)
     moved = pictures.gather(2, rows[:, None, :, None].expand_as(pictures))
     moved = moved.gather(3, columns[:, None, None, :].expand_as(pictures)).float() / 255
-    light = 0.9 + 0.2 * torch.rand(count, 1, 1, 1, generator=generator)
-    mean = torch.tensor(processor.image_mean)[:, None, None]
-    deviation = torch.tensor(processor.image_std)[:, None, None]
+    light = (0.9 + 0.2 * torch.rand(count, 1, 1, 1, generator=generator)).to(device)
+    mean = torch.tensor(processor.image_mean, device=device)[:, None, None]
+    deviation = torch.tensor(processor.image_std, device=device)[:, None, None]
     return ((moved * light).clamp(0, 1) - mean) / deviation
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from xtuner.registry import BUILDER
 from xtuner.utils import IMAGE_TOKEN_INDEX
@@ -50,14 +52,7 @@ def export(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None 
             trained one.
     """
     work_dir, out = Path(work_dir), Path(out)
-    if not (work_dir / FITTED_CONFIG).is_file():
-        raise UserError(f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory")
-    if (out / "config.json").exists():
-        raise UserError(f"{out}: holds a model already; choose another directory or delete it")
-    chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
-    if chosen is None or not chosen.is_file():
-        raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
-    config = Config.fromfile(work_dir / FITTED_CONFIG)
+    config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
     model = _training_model(config, chosen)
     tokenizer = AutoTokenizer.from_pretrained(config.llm)
     image_processor = load_image_processor(config.vision_tower)
@@ -89,6 +84,17 @@ def export(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None 
         raise UserError(f"{out}: reads back differently by {reloaded_difference:.2e}; delete it and export again")
     write_provenance(out, _provenance(config, work_dir, chosen))
     return ExportReport(out, merged_difference, reloaded_difference, rounding_difference)
+
+
+def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None) -> tuple[Config, Path]:
+    if not (work_dir / FITTED_CONFIG).is_file():
+        raise UserError(f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory")
+    if (out / "config.json").exists():
+        raise UserError(f"{out}: holds a model already; choose another directory or delete it")
+    chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
+    if chosen is None or not chosen.is_file():
+        raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
+    return Config.fromfile(work_dir / FITTED_CONFIG), chosen
 
 
 def _round_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -184,3 +190,32 @@ def _base(role: str, directory: str) -> BaseModelSource:
     return BaseModelSource(
         role=role, name=Path(directory).name, hashes={file.name: hash_file(file) for file in weights}
     )
+
+
+def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None) -> Path:
+    """Write what a LoRA run made without its language model: vision tower, projector and adapter, in bfloat16.
+
+    The parts are some megabytes and become a model directory again with the same base model
+    (`llava_tuning.models.default` does it for the embedded default).
+
+    Raises:
+        UserError: the run is incomplete or did not train an adapter.
+    """
+    work_dir, out = Path(work_dir), Path(out)
+    config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
+    model = _training_model(config, chosen)
+    if not model.use_llm_lora or model.trains_vision:
+        raise UserError(f"{work_dir}: parts need an adapter and a frozen vision tower; use export without --parts")
+    out.mkdir(parents=True, exist_ok=True)
+    model.llm.to(torch.bfloat16).save_pretrained(out / "llm_adapter")
+    adapter_config = out / "llm_adapter" / "adapter_config.json"
+    values = json.loads(adapter_config.read_text(encoding="utf-8"))
+    values["base_model_name_or_path"] = None  # a path of this machine means nothing elsewhere
+    adapter_config.write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
+    (out / "llm_adapter" / "README.md").unlink(missing_ok=True)
+    projector = {k.removeprefix("model."): v.bfloat16() for k, v in model.projector.state_dict().items()}
+    save_file(projector, out / "projector.safetensors")
+    model.visual_encoder.to(torch.bfloat16).save_pretrained(out / "vision_tower")
+    load_image_processor(config.vision_tower).save_pretrained(out / "vision_tower")
+    write_provenance(out, _provenance(config, work_dir, chosen))
+    return out

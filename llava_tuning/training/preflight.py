@@ -140,6 +140,10 @@ def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore
         tokens_per_image=patches,
         max_pictures=PICTURES_CHECKED,
     )
+    duplicates = [finding for finding in findings if finding.kind == "duplicate"]
+    findings = [finding for finding in findings if finding.kind != "duplicate"]
+    if duplicates:  # repeating an example can be meant
+        print(f"note        {len(duplicates):,} duplicate records, e.g. {duplicates[0]}")
     if findings:
         shown = "\n  ".join(str(finding) for finding in findings[:FINDINGS_SHOWN])
         more = len(findings) - FINDINGS_SHOWN
