@@ -40,6 +40,8 @@ def easy_vqa(
     from llava_tuning.evaluation.easy_vqa import evaluate_easy_vqa
     from llava_tuning.evaluation.table import accuracy_table
     from llava_tuning.inference.backend import load_backend
+    from llava_tuning.inference.loading import require_eyes
+    from llava_tuning.models.default import resolve_model
 
     for file in (out, sheet):
         if file is not None:
@@ -51,6 +53,7 @@ def easy_vqa(
                 raise UserError(
                     f"{file}: cannot be written ({error.strerror}); choose another file"
                 ) from None
+    require_eyes(resolve_model(model))
     backend = load_backend(model, device)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("asking", total=None)

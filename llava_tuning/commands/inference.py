@@ -69,6 +69,7 @@ def vqa(
 
     from llava_tuning.inference.answer_file import AnswerFile, run_meta
     from llava_tuning.inference.backend import GenerationSettings, load_backend
+    from llava_tuning.inference.loading import require_eyes
     from llava_tuning.inference.questions import questions_from_file, questions_from_folder
     from llava_tuning.inference.vqa import answer_questions
     from llava_tuning.models.default import resolve_model
@@ -85,13 +86,13 @@ def vqa(
     else:
         raise UserError("nothing to ask about; give --images FOLDER or --questions FILE")
 
-    meta = run_meta(model, resolve_model(model), settings)
+    directory = resolve_model(model)
+    require_eyes(directory)
+    meta = run_meta(model, directory, settings)
     console = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with AnswerFile(out, meta) as answers:
         backend = load_backend(model, device)
-        if not backend.sees:
-            raise UserError(f"{model}: a text model, which takes no pictures; give a LLaVA model directory")
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("")
             summary = answer_questions(

@@ -17,7 +17,7 @@ def accuracy_table(reports: Mapping[str, EasyVqaReport]) -> Table:
     are taken from the first report that has them.
     """
     first = next(iter(reports.values()))
-    table = Table(title=f"easy-VQA, {first.questions:,} official test questions: accuracy, 95 % interval")
+    table = Table(title=f"easy-VQA, {first.questions:,} official test questions: accuracy and 95 % interval")
     table.add_column("")
     for name in ("overall", *TYPES):
         table.add_column(name, justify="right")
@@ -44,4 +44,5 @@ def _cell(score: Score) -> str:
     if not score.total:
         return "–"
     low, high = score.interval
-    return f"{score.accuracy:.1%} ({low:.1%}–{high:.1%})"
+    # On a line of its own, so that the table fits into 80 columns.
+    return f"{score.accuracy:.1%}\n[not bold dim]{100 * low:.1f}–{100 * high:.1f}[/]"

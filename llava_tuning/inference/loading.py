@@ -55,6 +55,16 @@ def check_model_directory(directory: Path) -> str:
     return str(kind)
 
 
+def require_eyes(directory: Path) -> None:
+    """Refuse, before it is loaded, a model that takes no pictures.
+
+    Raises:
+        UserError: as for `check_model_directory`, or it holds a text model.
+    """
+    if check_model_directory(directory) != "llava":
+        raise UserError(f"{directory}: a text model, which takes no pictures; give a LLaVA model directory")
+
+
 def choose_device(device: str) -> torch.device:
     """The torch device for "auto", "cpu", "cuda" or "cuda:N".
 

@@ -56,5 +56,5 @@ def test_long_answers_do_not_cost_the_memory() -> None:
 
 
 def test_a_question_that_alone_is_too_long_is_an_error() -> None:
-    with pytest.raises(UserError, match="30 tokens.*context is 20"):
+    with pytest.raises(UserError, match=r"30 tokens.*context is 20"):
         fit_context([*exchange(1), ChatMessage("user", "word " * 30)], render, 20, 5)
