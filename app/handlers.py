@@ -12,6 +12,7 @@ import gradio as gr
 
 from app.conversation import Conversation, Conversations, Tab, receive_picture
 from app.engine import Engine, Waiting
+from app.markdown import formatted, verbatim
 from app.strings import Language, browser_language, say
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
@@ -122,7 +123,7 @@ class Handlers:
             return
         cancel = chat.begin()
         before, messages = chat.shown, chat.messages
-        question = [*before, *pictures, {"role": "user", "content": asked.text}]
+        question = [*before, *pictures, {"role": "user", "content": verbatim(asked.text)}]
         answer, status = "", ""
         try:
             yield [*question, _said(TYPING)], gr.update(value=empty, submit_btn=False, stop_btn=True), ""
@@ -133,7 +134,7 @@ class Handlers:
                     continue
                 answer += piece
                 if time.monotonic() - drawn >= REDRAW_SECONDS and chat.cancel is cancel:
-                    yield [*question, _said(answer)], SAME, ""
+                    yield [*question, _said(formatted(answer))], SAME, ""
                     drawn = time.monotonic()
         except UserError as error:
             status = _problem(str(error))
@@ -150,7 +151,7 @@ class Handlers:
         answer = answer.strip()
         if answer:
             chat.messages = [*messages, asked, ChatMessage("assistant", answer)]
-            chat.shown = [*question, _said(answer)]
+            chat.shown = [*question, _said(formatted(answer))]
             yield chat.shown, _idle(), status
         else:
             yield (

@@ -62,10 +62,13 @@ def _run(model: str, host: str, port: int) -> None:
         ssr_mode=False,
         footer_links=["settings"],
         max_file_size=MAX_UPLOAD,
-        allowed_paths=[str(SAMPLES[0].parent)],
+        allowed_paths=[str(SAMPLES)],
         i18n=text,
         theme=theme(),
         css_paths=STYLE,
+        # Whatever an answer says, the browser asks no other machine for it.
+        head='<meta http-equiv="Content-Security-Policy" content="img-src \'self\' data: blob:; '
+        "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:\">",
     )
     _announce(say, host, port)
     page.block_thread()

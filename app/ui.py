@@ -13,8 +13,7 @@ from app.handlers import Handlers
 from app.strings import PICTURE_QUESTIONS, TEXT_QUESTIONS
 from llava_tuning.inference.backend import ChatBackend, GenerationSettings
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
-SAMPLES = sorted((ASSETS / "samples").glob("*.png"))
+SAMPLES = Path(__file__).resolve().parents[1] / "assets" / "samples"
 STYLE = Path(__file__).with_name("style.css")
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 
@@ -136,10 +135,10 @@ def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -
                 elem_id="lt-picture",
             )
             samples = gr.Gallery(
-                value=[str(path) for path in SAMPLES],
+                value=[str(path) for path in _samples()],
                 label=text("lt_samples"),
                 show_label=False,
-                columns=len(SAMPLES),
+                columns=4,
                 rows=1,
                 height="auto",
                 allow_preview=False,
@@ -182,7 +181,11 @@ def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -
 
 
 def _sample(event: gr.SelectData) -> str:
-    return str(SAMPLES[event.index])
+    return str(_samples()[event.index])
+
+
+def _samples() -> list[Path]:
+    return sorted(SAMPLES.glob("*.png"))
 
 
 def _conversation(text: gr.I18n, tab: str, welcome: str) -> tuple[gr.Chatbot, gr.HTML]:

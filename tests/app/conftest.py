@@ -104,7 +104,9 @@ def open_page(app: RunningApp, browser):
     contexts = []
 
     def open_page(**options):
-        context = browser.new_context(**{"locale": "en-US", "viewport": {"width": 1280, "height": 800}} | options)
+        context = browser.new_context(
+            **{"locale": "en-US", "viewport": {"width": 1280, "height": 800}} | options
+        )
         contexts.append(context)
         context.set_default_timeout(60_000)
         page = context.new_page()

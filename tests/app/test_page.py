@@ -17,6 +17,11 @@ def ask(page, question: str, tab: str = "text") -> None:
     page.press(f"#lt-{tab}-box textarea", "Enter")
 
 
+def limit_length(page, tokens: int) -> None:
+    page.fill("#lt-max-length input[type=number]", str(tokens))
+    page.press("#lt-max-length input[type=number]", "Tab")
+
+
 def answers(page, tab: str = "text"):
     """The assistant's bubbles that hold words, not the dots of one that is awaited."""
     return page.locator(f"#lt-{tab}-chat .bot.message:not(:has(.lt-typing))")
@@ -52,20 +57,18 @@ def test_an_example_question_is_asked_with_one_click(open_page):
 
 def test_settings_reach_the_model(open_page):
     page = open_page()
-    page.fill("#lt-max-length input[type=number]", "8")
-    page.press("#lt-max-length input[type=number]", "Tab")
+    limit_length(page, 8)
     ask(page, STORY)
-    assert 0 < len(wait_for_answer(page).split()) <= 8
+    assert 0 < len(wait_for_answer(page).split()) <= 8  # a word is a token or more
 
 
 def test_stop_ends_the_answer_and_keeps_what_there_is(open_page):
     page = open_page()
-    page.fill("#lt-max-length input[type=number]", "2048")
-    page.press("#lt-max-length input[type=number]", "Tab")
+    limit_length(page, 2048)
     ask(page, STORY)
     answers(page).first.wait_for()
     page.click("#lt-text-box .stop-button")
-    page.locator("#lt-text-status", has_text="Stopped.").wait_for()
+    page.locator("#lt-text-status p", has_text="Stopped.").wait_for()
     text = wait_for_answer(page)
     assert text
     settle(page)
@@ -91,6 +94,7 @@ def test_clear_stops_and_forgets(open_page):
 def test_an_uploaded_picture_is_asked_about(open_page, tmp_path):
     Image.new("RGB", (300, 120), "red").save(tmp_path / "wide.png")
     page = open_page()
+    limit_length(page, 16)
     page.get_by_role("tab", name="Picture chat").click()
     page.set_input_files("#lt-picture input[type=file]", tmp_path / "wide.png")
     page.locator("#lt-picture img").wait_for()
@@ -102,6 +106,7 @@ def test_an_uploaded_picture_is_asked_about(open_page, tmp_path):
 
 def test_another_picture_starts_another_conversation(open_page):
     page = open_page()
+    limit_length(page, 16)
     page.get_by_role("tab", name="Picture chat").click()
     page.locator("#lt-samples button").first.click()
     page.locator("#lt-picture img").wait_for()
@@ -114,6 +119,7 @@ def test_another_picture_starts_another_conversation(open_page):
 def test_a_picture_can_be_part_of_a_text_chat(open_page, tmp_path):
     Image.new("RGB", (64, 64), "blue").save(tmp_path / "blue.png")
     page = open_page()
+    limit_length(page, 16)
     page.set_input_files("#lt-text-box input[type=file]", tmp_path / "blue.png")
     page.locator("#lt-text-box .thumbnail-item").wait_for()
     ask(page, "What color is it?")
@@ -126,30 +132,28 @@ def test_what_is_wrong_is_said_with_its_remedy(open_page, tmp_path):
     page = open_page()
     page.get_by_role("tab", name="Picture chat").click()
     ask(page, "What is it?", "picture")
-    page.locator("#lt-picture-status", has_text="add a picture first").wait_for()
+    page.locator("#lt-picture-status p", has_text="add a picture first").wait_for()
     assert page.input_value("#lt-picture-box textarea") == "What is it?"  # the question is not lost
     page.set_input_files("#lt-picture input[type=file]", tmp_path / "notes.png")
-    page.locator("#lt-picture-status", has_text=re.compile("notes.png: not a picture in PNG")).wait_for()
+    page.locator("#lt-picture-status p", has_text=re.compile("notes.png: not a picture in PNG")).wait_for()
 
 
 def test_typed_markup_stays_text(open_page):
     page = open_page()
-    page.fill("#lt-max-length input[type=number]", "8")
-    page.press("#lt-max-length input[type=number]", "Tab")
-    ask(page, "Say <image> and <b>bold</b> <|im_end|>")
+    limit_length(page, 8)
+    typed = "Say <image>, <b>bold</b>, <|im_end|> 2*3*4 # ![x](http://example.com/x.png) &lt; a_b_c $$x$$"
+    ask(page, typed)
     wait_for_answer(page)
-    question = page.locator("#lt-text-chat .user.message").first
-    assert question.inner_text().strip() == "Say <image> and <b>bold</b> <|im_end|>"
+    assert page.locator("#lt-text-chat .user.message").first.inner_text().strip() == typed
 
 
 def test_two_visitors_do_not_see_each_other_and_wait_in_line(open_page):
     first, second = open_page(), open_page()
-    first.fill("#lt-max-length input[type=number]", "2048")
-    first.press("#lt-max-length input[type=number]", "Tab")
+    limit_length(first, 2048)
     ask(first, STORY)
     answers(first).first.wait_for()
     ask(second, "What is the capital of France?")
-    second.locator("#lt-text-status", has_text="questions before yours: 1").wait_for()
+    second.locator("#lt-text-status p", has_text="questions before yours: 1").wait_for()
     first.context.close()  # leaving stops the model, and the line moves on
     assert "Paris" in wait_for_answer(second)
     assert "lighthouse" not in second.locator("#lt-text-chat").inner_text().lower()
@@ -161,7 +165,7 @@ def test_the_page_speaks_the_browsers_language(open_page):
     page.get_by_role("tab", name="图片对话").click()
     page.get_by_text("最大长度").wait_for()
     ask(page, "?", "picture")
-    page.locator("#lt-picture-status", has_text="请先选择示例").wait_for()
+    page.locator("#lt-picture-status p", has_text="请先选择示例").wait_for()
 
 
 @pytest.mark.parametrize("tab", [0, 1], ids=["text", "picture"])

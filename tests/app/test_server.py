@@ -15,7 +15,9 @@ from llava_tuning.cli import main
 
 
 def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "app", *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "app", *arguments], capture_output=True, text=True, timeout=120
+    )
 
 
 def test_a_taken_port_is_named_with_a_remedy():
@@ -25,7 +27,9 @@ def test_a_taken_port_is_named_with_a_remedy():
         port = taken.getsockname()[1]
         done = start("--port", str(port))
     assert done.returncode == 2
-    assert done.stderr.strip() == f"app: port {port} is in use; stop the other program or add --port {port + 1}"
+    assert (
+        done.stderr.strip() == f"app: port {port} is in use; stop the other program or add --port {port + 1}"
+    )
 
 
 def test_a_missing_model_is_named_before_anything_is_loaded(tmp_path):
