@@ -14,9 +14,9 @@ from llava_tuning.models.pictures import open_picture
 # All lengths in pixels.
 _PICTURE, _PADDING, _GAP, _RADIUS = 288, 20, 24, 14
 _CARD_WIDTH = _PICTURE + 2 * _PADDING
-_QUESTION_LINES, _ANSWER_LINES = 2, 3
-_LINE = 27
-_CARD_HEIGHT = _PICTURE + 3 * _PADDING + (_QUESTION_LINES + _ANSWER_LINES) * _LINE
+_QUESTION_SIZE, _ANSWER_SIZE, _NOTE_SIZE, _LINE = 20, 23, 19, 27
+_INDENT = 32  # of the answer, behind its mark
+_MOST_LINES = 3  # of a question or an answer
 _HEADER = 72
 
 _PAGE, _CARD, _BORDER = "#eef0f3", "#ffffff", "#d9dde3"
@@ -59,48 +59,60 @@ def contact_sheet(
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
     columns = min(columns, len(rows))
-    lines = -(-len(rows) // columns)
+    lines = [rows[i : i + columns] for i in range(0, len(rows), columns)]
+    heights = [max(_card_height(row) for row in line) for line in lines]
     width = columns * (_CARD_WIDTH + _GAP) + _GAP
-    sheet = Image.new("RGB", (width, _HEADER + lines * (_CARD_HEIGHT + _GAP)), _PAGE)
+    sheet = Image.new("RGB", (width, _HEADER + sum(heights) + len(lines) * _GAP), _PAGE)
     draw = ImageDraw.Draw(sheet)
     if title is None:
         title = f"{sum(row.right for row in rows)} of {len(rows)} answers right"
-    draw.text((_GAP, _HEADER // 2), _fit(title, 26, width - 2 * _GAP)[0], _TEXT, _font(26), anchor="lm")
-    for number, row in enumerate(rows):
-        left = _GAP + number % columns * (_CARD_WIDTH + _GAP)
-        top = _HEADER + number // columns * (_CARD_HEIGHT + _GAP)
-        _draw_card(sheet, draw, row, left, top)
+    draw.text((_GAP, _HEADER // 2), _wrap(title, 26, width - 2 * _GAP)[0], _TEXT, _font(26), anchor="lm")
+    top = _HEADER
+    for line, height in zip(lines, heights, strict=True):
+        for column, row in enumerate(line):
+            _draw_card(sheet, draw, row, _GAP + column * (_CARD_WIDTH + _GAP), top, height)
+        top += height + _GAP
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, format="PNG", optimize=True)
 
 
+def _question_lines(row: AnsweredQuestion) -> list[str]:
+    return _wrap(row.question.text, _QUESTION_SIZE, _PICTURE)
+
+
+def _answer_lines(row: AnsweredQuestion) -> list[str]:
+    return _wrap(row.answer or "(no answer)", _ANSWER_SIZE, _PICTURE - _INDENT)
+
+
+def _card_height(row: AnsweredQuestion) -> int:
+    lines = len(_question_lines(row)) + len(_answer_lines(row)) + (not row.right)
+    return _PICTURE + 3 * _PADDING + lines * _LINE + 8
+
+
 def _draw_card(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, row: AnsweredQuestion, left: int, top: int
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, row: AnsweredQuestion, left: int, top: int, height: int
 ) -> None:
-    box = (left, top, left + _CARD_WIDTH, top + _CARD_HEIGHT)
+    box = (left, top, left + _CARD_WIDTH, top + height)
     draw.rounded_rectangle(box, _RADIUS, fill=_CARD, outline=_BORDER, width=2)
     picture = open_picture(row.question.image_path)
     scale = _PICTURE / max(picture.size)
-    picture = picture.resize(
-        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
-    )
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
     x, y = left + _PADDING, top + _PADDING
     sheet.paste(picture, (x + (_PICTURE - picture.width) // 2, y + (_PICTURE - picture.height) // 2))
     y += _PICTURE + _PADDING
-    for line in _fit(row.question.text, 20, _PICTURE)[:_QUESTION_LINES]:
-        draw.text((x, y), line, _MUTED, _font(20))
+    for line in _question_lines(row):
+        draw.text((x, y), line, _MUTED, _font(_QUESTION_SIZE))
         y += _LINE
-    y = top + _PICTURE + 2 * _PADDING + _QUESTION_LINES * _LINE + 4
+    y += 8
     colour = _RIGHT if row.right else _WRONG
     _draw_mark(draw, x, y + 3, row.right, colour)
-    # A wrong answer needs a line for the right one.
-    answer_lines = _ANSWER_LINES if row.right else _ANSWER_LINES - 1
-    for line in _fit(row.answer or "(no answer)", 23, _PICTURE - 32)[:answer_lines]:
-        draw.text((x + 32, y), line, colour, _font(23))
+    for line in _answer_lines(row):
+        draw.text((x + _INDENT, y), line, colour, _font(_ANSWER_SIZE))
         y += _LINE
     if not row.right:
-        draw.text((x + 32, y + 4), f"right: {row.question.answer}", _MUTED, _font(19))
+        draw.text((x + _INDENT, y + 2), f"right: {row.question.answer}", _MUTED, _font(_NOTE_SIZE))
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool, colour: str) -> None:
@@ -117,8 +129,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _fit(text: str, size: int, width: int) -> list[str]:
-    """Wrap `text` at words to `width` pixels; a word that is too long by itself is cut."""
+def _wrap(text: str, size: int, width: int) -> list[str]:
+    """`text` broken at words to lines of `width` pixels; what is beyond the last line is left out."""
     font = _font(size)
     lines = [""]
     for word in text.split():
@@ -127,6 +139,9 @@ def _fit(text: str, size: int, width: int) -> list[str]:
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width:
             lines[-1] = longer
+        elif len(lines) == _MOST_LINES:
+            lines[-1] += " …"
+            break
         else:
             lines.append(word)
     return lines

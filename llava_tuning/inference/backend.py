@@ -92,7 +92,7 @@ class ChatBackend(Protocol):
         """The answers to several conversations, stripped, in their order; one pass, so mind the memory.
 
         Raises:
-            UserError: as for `stream`.
+            UserError: as for `stream`, or the batch does not fit into the GPU's memory.
         """
         ...
 

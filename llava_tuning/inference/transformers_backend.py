@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from transformers import DynamicCache
 
+from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.context import check_messages, fit_context
 from llava_tuning.inference.decoding import Sampler, TextStream
@@ -78,9 +79,16 @@ class TransformersBackend:
         """See `ChatBackend.answer_batch`. Conversations with and without pictures may be mixed."""
         prompts = [self._prompt(messages, settings) for messages in conversations]
         written: list[list[int]] = [[] for _ in prompts]
-        for tokens in self._write(prompts, settings):
-            for row, token in tokens.items():
-                written[row].append(token)
+        try:
+            for tokens in self._write(prompts, settings):
+                for row, token in tokens.items():
+                    written[row].append(token)
+        except torch.OutOfMemoryError:
+            longest = max(len(prompt.ids) for prompt in prompts)
+            raise UserError(
+                f"{len(prompts)} conversations of up to {longest:,} tokens do not fit into the GPU's memory "
+                "at once; choose a smaller batch size"
+            ) from None
         answers = []
         for ids in written:
             text = TextStream(self._tokenizer)

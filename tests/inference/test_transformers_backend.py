@@ -171,6 +171,17 @@ def test_a_long_conversation_still_gets_an_answer(
         llava.stream([ChatMessage("user", "word " * 200)], SHORT)
 
 
+def test_a_batch_too_large_for_the_memory_is_a_sentence(
+    llava: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(llava, "_forward", full)  # stands for a GPU that is full
+    with pytest.raises(UserError, match="smaller batch size"):
+        llava.answer_batch([FRANCE, LONG], SHORT)
+
+
 def test_the_dtype_can_be_chosen(blind_llava: Path) -> None:
     bfloat16 = load_backend(str(blind_llava), device="cpu", dtype="bfloat16")
     assert "Paris" in bfloat16.answer_batch([FRANCE], SHORT)[0]
