@@ -15,8 +15,8 @@ from llava_tuning.inference.backend import ChatMessage
 from llava_tuning.models.pictures import open_picture
 
 Tab = Literal["text", "picture"]
-MAX_CONVERSATIONS = 1000
-MAX_SIDE = 2048  # pixels kept of a picture's longer side; encoders see at most a few hundred
+MAX_CONVERSATIONS = 500
+MAX_SIDE = 1344  # pixels kept of a picture's longer side: encoders see 336, or four of these in a row
 
 
 @dataclass

@@ -145,7 +145,9 @@ class Handlers:
         finally:
             stopped = cancel.is_set()
             mine = chat.finish(cancel)
-        if not mine:  # cleared in the meantime: nothing of this belongs on the page any more
+        if not mine:  # cleared in the meantime; pieces of this may still be on their way to the page
+            if chat.cancel is None:
+                yield chat.shown, _idle(), SAME
             return
         status = status or (_note(say("lt_stopped", language)) if stopped else "")
         answer = answer.strip()

@@ -46,10 +46,13 @@ def _run(model: str, host: str, port: int) -> None:
     from app.handlers import Handlers
     from app.strings import translations
     from app.ui import SAMPLES, STYLE, build, theme
-    from llava_tuning.inference.backend import load_backend
+    from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
 
     say(f"loading the model {model}")
     backend = load_backend(model)
+    # The first answer of all is slower: let no visitor wait for it, and a broken model fail here.
+    hello = [ChatMessage("user", "Hello")]
+    list(backend.stream(hello, GenerationSettings(max_new_tokens=1, temperature=0)))
     say(f"{backend.name} is loaded: {'text and pictures' if backend.sees else 'text only'}")
     text = gr.I18n(**translations(model_speaks_chinese=model != "default"))
     page = build(backend, Handlers(Engine(backend)), text)
@@ -61,6 +64,7 @@ def _run(model: str, host: str, port: int) -> None:
         prevent_thread_lock=True,
         ssr_mode=False,
         footer_links=["settings"],
+        run_history=False,
         max_file_size=MAX_UPLOAD,
         allowed_paths=[str(SAMPLES)],
         i18n=text,

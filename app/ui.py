@@ -116,11 +116,11 @@ def _text_tab(backend: ChatBackend, handlers: Handlers, text: gr.I18n, settings:
         )
         clear = _clear_button(text, "text")
     out = [chatbot, box, status]
-    running = [_ask(box.submit, handlers.ask_text, [box, *settings], out)]
+    _ask(box.submit, handlers.ask_text, [box, *settings], out)
     for idea in ideas:
         words = f"(box, ...rest) => [{{text: {_label_of(idea)}, files: box?.files ?? []}}, ...rest]"
-        running.append(_ask(idea.click, handlers.ask_text, [box, *settings], out, js=words))
-    _stop_and_clear(handlers, "text", box, clear, out, running)
+        _ask(idea.click, handlers.ask_text, [box, *settings], out, js=words)
+    _stop_and_clear(handlers, "text", box, clear, out)
 
 
 def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -> None:
@@ -163,10 +163,10 @@ def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -
     out = [chatbot, box, status]
     asked = [box, picture, *settings]
     # Without Gradio's preprocessing: `open_picture` decodes the upload, and says what is wrong with it.
-    running = [_ask(box.submit, handlers.ask_picture, asked, out, preprocess=False)]
+    _ask(box.submit, handlers.ask_picture, asked, out, preprocess=False)
     for idea in ideas:
         words = f"(box, ...rest) => [{_label_of(idea)}, ...rest]"
-        running.append(_ask(idea.click, handlers.ask_picture, asked, out, js=words, preprocess=False))
+        _ask(idea.click, handlers.ask_picture, asked, out, js=words, preprocess=False)
     samples.select(_sample, None, picture, show_progress="hidden", queue=False, api_visibility="private")
     picture.change(
         handlers.change_picture,
@@ -177,7 +177,7 @@ def _picture_tab(handlers: Handlers, text: gr.I18n, settings: list[gr.Slider]) -
         show_progress="hidden",
         api_visibility="private",
     )
-    _stop_and_clear(handlers, "picture", box, clear, out, running)
+    _stop_and_clear(handlers, "picture", box, clear, out)
 
 
 def _sample(event: gr.SelectData) -> str:
@@ -222,15 +222,13 @@ def _label_of(button: gr.Button) -> str:
     return f"document.getElementById('{button.elem_id}').innerText"
 
 
-def _ask(event: Any, listener: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> Any:
+def _ask(event: Any, listener: Any, inputs: list[Any], outputs: list[Any], **options: Any) -> None:
     # The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
     options |= {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    return event(listener, inputs, outputs, **options)
+    event(listener, inputs, outputs, **options)
 
 
-def _stop_and_clear(
-    handlers: Handlers, tab: Tab, box: Any, clear: gr.Button, outputs: list[Any], running: list[Any]
-) -> None:
+def _stop_and_clear(handlers: Handlers, tab: Tab, box: Any, clear: gr.Button, outputs: list[Any]) -> None:
     def stop(request: gr.Request) -> None:
         handlers.stop(tab, request)
 
@@ -238,6 +236,4 @@ def _stop_and_clear(
         return handlers.clear(tab, request)
 
     box.stop(stop, None, None, queue=False, api_visibility="private")
-    clear.click(
-        forget, None, outputs, cancels=running, queue=False, show_progress="hidden", api_visibility="private"
-    )
+    clear.click(forget, None, outputs, queue=False, show_progress="hidden", api_visibility="private")

@@ -55,7 +55,7 @@ class RunningApp:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     port = free_port()
     env = os.environ | {
         "HF_HUB_OFFLINE": "1",
@@ -65,6 +65,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     }
     # LLAVA_TUNING_TEST_MODEL lets a developer try another model directory on the same page.
     model = os.environ.get("LLAVA_TUNING_TEST_MODEL", "default")
+    if model == "default":
+        request.getfixturevalue("default_model")  # assembled once, before the start is watched
     # Started elsewhere than in the project, as an installed command may be.
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "--port", str(port), "--model", model],
