@@ -39,13 +39,17 @@ def prepare_command(
         TextColumn("tensors"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("converting", total=None)
+    bar = Progress(*columns, transient=True)
+    task = bar.add_task("converting", total=None)
 
-        def advance(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total)
+    def advance(done: int, total: int, name: str) -> None:
+        bar.start()  # not before: a download shows bars of its own
+        bar.update(task, completed=done, total=total)
 
+    try:
         prepare(source, out, revision=revision, max_shard_gb=max_shard_gb, progress=advance)
+    finally:
+        bar.stop()
     typer.echo(f"wrote {out}")
 
 

@@ -50,14 +50,12 @@ def describe(path: str | Path) -> Description:
             return _adapter(path)
         if (path / "config.json").is_file():
             return _model(path)
-        if (
-            any(_ITERATION.fullmatch(child.name) for child in path.iterdir())
-            or (path / "last_checkpoint").is_file()
-        ):
+        names = [child.name for child in path.iterdir()]
+        if "last_checkpoint" in names or any(_ITERATION.fullmatch(name) for name in names):
             return _run(path)
     raise UserError(
-        f"{path}: neither a model directory (config.json), an adapter (adapter_config.json) nor a training run "
-        "(iter_N.pth)"
+        f"{path}: neither a model directory (config.json), an adapter (adapter_config.json) nor a training "
+        "run (iter_N.pth)"
     )
 
 

@@ -53,8 +53,11 @@ def test_the_template_adds_no_system_prompt(tokenizer: PreTrainedTokenizerBase) 
 
 
 def test_digits_are_split_as_in_its_training(tokenizer: PreTrainedTokenizerBase) -> None:
-    pieces = tokenizer.convert_ids_to_tokens(tokenizer.encode("in 2024"))
-    assert pieces == ["in", "Ġ", "2", "0", "2", "4"]
+    def pieces(text: str) -> list[str]:
+        return tokenizer.convert_ids_to_tokens(tokenizer.encode(text))
+
+    assert pieces("in 2024") == ["in", "Ġ", "2", "0", "2", "4"]
+    assert pieces("  42") == ["ĠĠ", "4", "2"]  # without the splitting: "Ġ", "Ġ", "4", "2"
 
 
 def test_typed_text_never_becomes_a_special_token(tokenizer: PreTrainedTokenizerBase) -> None:
