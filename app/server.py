@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import getpass
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -28,6 +29,7 @@ def serve(model: str = "default", host: str = "127.0.0.1", port: int = 7860) -> 
         resolve_model(model)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
         _run(model, host, port)

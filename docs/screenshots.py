@@ -17,6 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 
 OUT = Path(__file__).resolve().parents[1] / "assets" / "screenshots"
 CHROMIUM = "/usr/bin/chromium"
+ANSWER_MS = 240_000
 ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 SHOTS = {
     "web_desk_light": (1280, 800, "light", "en-US"),
@@ -35,8 +36,8 @@ def ask_about_sample(page: Page, url: str) -> None:
     page.locator("#lt-picture img").wait_for()
     for answers, question in enumerate(("#lt-ask-shape", "#lt-ask-colour"), 1):
         page.locator(question).click()
-        page.locator("#lt-picture-chat .bot.message").nth(answers - 1).wait_for(timeout=60_000)
-        page.locator("#lt-picture-box .submit-button").wait_for(timeout=60_000)
+        page.locator("#lt-picture-chat .bot.message").nth(answers - 1).wait_for(timeout=ANSWER_MS)
+        page.locator("#lt-picture-box .submit-button").wait_for(timeout=ANSWER_MS)
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)
 

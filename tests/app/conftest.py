@@ -30,10 +30,15 @@ ARGS = [
 ]
 
 
-def free_port() -> int:
+def find_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_port()
 
 
 @dataclass
@@ -56,7 +61,7 @@ class RunningApp:
 
 @pytest.fixture(scope="session")
 def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    port = free_port()
+    port = find_port()
     env = os.environ | {
         "HF_HUB_OFFLINE": "1",
         "SSH_CONNECTION": "10.0.0.2 50000 10.0.0.1 22",

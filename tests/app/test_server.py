@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -59,6 +60,22 @@ def test_the_terminal_says_what_happens_and_how_to_get_there(app):
     assert f"ready: open http://127.0.0.1:{app.port} in a browser" in app.output
     assert f"ssh -CNg -L {app.port}:127.0.0.1:{app.port} " in app.output
     assert "Warning" not in app.output
+
+
+def test_a_text_model_says_so_and_stopping_leaves_no_uploads(text_model, free_port, tmp_path):
+    app = subprocess.Popen(
+        [sys.executable, "-m", "llava_tuning", "web", str(text_model), "--port", str(free_port)],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        text=True,
+        stdout=subprocess.PIPE,
+    )
+    lines = iter(app.stdout.readline, "")
+    assert "text only" in next(line for line in lines if "is loaded" in line)
+    assert "ready" in next(lines)
+    assert list(tmp_path.glob("llava-tuning-web-*"))
+    app.terminate()
+    app.wait(30)
+    assert not list(tmp_path.glob("llava-tuning-web-*"))
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "pyproject.toml", "assets/default/provenance.json"])
