@@ -75,4 +75,3 @@ log_interval = 10
 seed = 42
 gradient_checkpointing = True
 load_in_4bit = False
-visual_encoder_lora = None

@@ -3,6 +3,5 @@ _base_ = ["./llava.py"]
 
 stage = "pretrain"
 freeze_llm = True
-llm_lora = None
 projector_checkpoint = None
 lr = 1e-3

@@ -48,7 +48,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "log_interval": ("default_hooks.logger.interval",),
     "seed": ("randomness.seed",),
 }
-SETTINGS = (*PLACES, "max_epochs", "max_steps", "warmup_ratio", "llm_lora", "visual_encoder_lora", "stage")
+OPTIONAL = ("llm_lora", "visual_encoder_lora")
+SETTINGS = (*PLACES, *OPTIONAL, "max_epochs", "max_steps", "warmup_ratio", "stage")
 
 
 def config_names() -> list[str]:
@@ -121,6 +122,8 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
         raise UserError(f"{path}: not a valid config ({type(error).__name__}: {error})") from None
     if overrides:
         config.merge_from_dict(overrides)
+    for name in OPTIONAL:  # absent from the bases: mmengine merges no dict over None
+        config.setdefault(name, None)
     missing = [name for name in SETTINGS if name not in config]
     if missing:
         raise UserError(
@@ -130,7 +133,7 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
     for name, places in PLACES.items():
         for place in places:
             _put(config, place, config[name])
-    for name in ("llm_lora", "visual_encoder_lora"):
+    for name in OPTIONAL:
         lora = config[name]
         config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}
     return config

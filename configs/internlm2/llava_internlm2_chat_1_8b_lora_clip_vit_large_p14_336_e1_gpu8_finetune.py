@@ -1,0 +1,20 @@
+# Stage 2: InternLM2-Chat-1.8B with CLIP ViT-L/14 at 336 pixels; trains the projector and the language model by LoRA.
+#
+#   llava-tuning train llava_internlm2_chat_1_8b_lora_clip_vit_large_p14_336_e1_gpu8_finetune --nproc-per-node 8 \
+#     --set projector_checkpoint=work_dirs/llava_internlm2_chat_1_8b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2180.pth
+#
+# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: LoRA as LLaVA-1.5's own script has it: rank 128, alpha 256, 2e-4;
+# 8 GPUs × 16 × 1 = 128 records a step, one epoch.
+_base_ = ["../_base_/llava_finetune.py"]
+
+llm = "models/internlm2-chat-1_8b"
+vision_tower = "models/clip-vit-large-patch14-336"
+projector_checkpoint = None
+data_path = "data/llava_data/LLaVA-Instruct-150K/llava_v1_5_mix665k.json"
+image_folder = "data/llava_data/llava_images"
+freeze_llm = True
+llm_lora = dict(r=128, lora_alpha=256, lora_dropout=0.05, bias="none", task_type="CAUSAL_LM")
+load_in_4bit = False
+lr = 0.0002
+batch_size = 16  # a GPU
+accumulative_counts = 1

@@ -1,0 +1,21 @@
+# Stage 2: InternLM2-Chat-20B with CLIP ViT-L/14 at 336 pixels; trains the projector and the language model by QLoRA (4-bit), the vision tower by LoRA.
+#
+#   llava-tuning train llava_internlm2_chat_20b_qlora_clip_vit_large_p14_336_lora_e1_gpu8_finetune --nproc-per-node 8 \
+#     --set projector_checkpoint=work_dirs/llava_internlm2_chat_20b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2180.pth
+#
+# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: ranks and rate as published by XTuner: 512 and 64, 2e-4;
+# 8 GPUs × 4 × 4 = 128 records a step, one epoch.
+_base_ = ["../_base_/llava_finetune.py"]
+
+llm = "models/internlm2-chat-20b"
+vision_tower = "models/clip-vit-large-patch14-336"
+projector_checkpoint = None
+data_path = "data/llava_data/LLaVA-Instruct-150K/llava_v1_5_mix665k.json"
+image_folder = "data/llava_data/llava_images"
+freeze_llm = True
+llm_lora = dict(r=512, lora_alpha=256, lora_dropout=0.05, bias="none", task_type="CAUSAL_LM")
+visual_encoder_lora = dict(r=64, lora_alpha=16, lora_dropout=0.05, bias="none")
+load_in_4bit = True
+lr = 0.0002
+batch_size = 4  # a GPU
+accumulative_counts = 4
