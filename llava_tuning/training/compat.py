@@ -17,3 +17,6 @@ def apply() -> None:
     # XTuner asks the device module for bfloat16 support; the CPU's module has no such question.
     if not hasattr(torch.cpu, "is_bf16_supported"):
         torch.cpu.is_bf16_supported = lambda: True  # type: ignore[attr-defined]
+    # mmengine selects a CUDA device in every process of a distributed run, also where there is none.
+    if not torch.cuda.is_available():
+        torch.cuda.set_device = lambda device: None

@@ -154,6 +154,14 @@ def fit_to_machine(config: Config, records: int, world_size: int = 1) -> Config:
     elif config.load_in_4bit:
         raise UserError("load_in_4bit needs an NVIDIA GPU and none was found; use the LoRA config instead")
     config.env_cfg.dist_cfg.backend = "nccl" if cuda else "gloo"
+    if world_size > 1:
+        config.model_wrapper_cfg = {
+            "type": "MMDistributedDataParallel",
+            "broadcast_buffers": False,
+            # The vision tower's adapters go unused in its last layer, and everywhere in a batch of text only.
+            "find_unused_parameters": config.visual_encoder_lora is not None,
+            **({} if cuda else {"device_ids": None}),  # mmengine's default names a GPU
+        }
     config.train_dataloader.pin_memory = cuda
     if "length_property" in config.train_dataloader.sampler:
         config.train_dataloader.sampler.per_device_batch_size = config.batch_size * config.accumulative_counts
