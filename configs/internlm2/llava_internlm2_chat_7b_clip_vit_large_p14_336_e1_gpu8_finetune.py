@@ -1,7 +1,7 @@
 # Stage 2: InternLM2-Chat-7B with CLIP ViT-L/14 at 336 pixels; trains the projector and the language model in full.
 #
 #   llava-tuning train llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_finetune --nproc-per-node 8 --deepspeed zero3 \
-#     --set projector_checkpoint=work_dirs/llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2180.pth
+#     --set projector_checkpoint=work_dirs/llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2181.pth
 #
 # Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: full finetuning: 2e-5 as in LLaVA-1.5;
 # 8 GPUs × 16 × 1 = 128 records a step, one epoch.

@@ -1,7 +1,7 @@
 # Stage 2: InternLM2-Chat-7B with CLIP ViT-L/14 at 336 pixels; trains the projector and the language model by LoRA.
 #
 #   llava-tuning train llava_internlm2_chat_7b_lora_clip_vit_large_p14_336_e1_gpu8_finetune --nproc-per-node 8 \
-#     --set projector_checkpoint=work_dirs/llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2180.pth
+#     --set projector_checkpoint=work_dirs/llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2181.pth
 #
 # Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: LoRA as LLaVA-1.5's own script has it: rank 128, alpha 256, 2e-4;
 # 8 GPUs × 16 × 1 = 128 records a step, one epoch.
