@@ -1,4 +1,4 @@
-"""The `llava-tuning` command: thin over the package; each group of subcommands has a module in `commands/`."""
+"""The `llava-tuning` command: thin over the package; each group of subcommands is a module of `commands/`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Render a conversation to token ids and labels: the one place where text becomes model input.
 
-Training, chat, batch and evaluation all call `render_conversation`, so the ids that a model was trained on are
-the ids that it is asked with. The layout comes from the tokenizer's own chat template; what people typed is
-encoded apart from the template's special tokens, so that a typed "<|im_end|>" stays plain text.
+Training, chat, batch and evaluation all call `render_conversation`, so the ids that a model was trained on
+are the ids that it is asked with. The layout comes from the tokenizer's own chat template; what people typed
+is encoded apart from the template's special tokens, so that a typed "<|im_end|>" stays plain text.
 """
 
 from __future__ import annotations
@@ -93,6 +93,13 @@ def render_conversation(
     return out if max_length is None else out.truncated(max_length)
 
 
+def id_of(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """The id of one token of the vocabulary."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int)  # a list comes back for a list only
+    return found
+
+
 def _runs(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
@@ -104,7 +111,10 @@ def _runs(
     if not tokenizer.chat_template:
         raise ValueError(f"{tokenizer.name_or_path} has no chat template")
     slots = [{"role": m.role, "content": _SLOT.format(i)} for i, m in enumerate(messages)]
-    layout = tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=generation_prompt)
+    # A string, as tokenize=False says; the declared type covers every other way of calling it.
+    layout = str(
+        tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=generation_prompt)
+    )
     special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
     special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
     runs: list[_Run] = []
@@ -131,8 +141,7 @@ def _runs(
         cursor = 0
         for match in special_pattern.finditer(piece):
             add_text(piece[cursor : match.start()])
-            token_id = tokenizer.convert_tokens_to_ids(match.group())
-            runs.append(_Run(token_id=token_id, trained=end_is_trained))
+            runs.append(_Run(token_id=id_of(tokenizer, match.group()), trained=end_is_trained))
             end_is_trained = False
             cursor = match.end()
         add_text(piece[cursor:])

@@ -23,9 +23,13 @@ def resolve_model(name: str | Path) -> Path:
         return default_directory()
     path = Path(name).expanduser()
     if not path.is_dir():
-        raise UserError(f"{path}: no such model directory; give a directory that export or prepare wrote, or 'default'")
+        raise UserError(
+            f"{path}: no such model directory; give a directory that export or prepare wrote, or 'default'"
+        )
     if not (path / "config.json").is_file():
-        raise UserError(f"{path}: holds no config.json, so it is no model directory; see `llava-tuning inspect`")
+        raise UserError(
+            f"{path}: holds no config.json, so it is no model directory; see `llava-tuning inspect`"
+        )
     return path
 
 
@@ -67,6 +71,7 @@ def _build(out: Path) -> None:
         AutoTokenizer.from_pretrained(base),
         load_image_processor(PARTS / "vision_tower"),
     )
-    save_llava(model.to(torch.bfloat16), processor, out)
+    model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers' wrapper hides `self`
+    save_llava(model, processor, out)
     shutil.copyfile(PARTS / "provenance.json", out / "provenance.json")
     json.loads((out / "provenance.json").read_text())

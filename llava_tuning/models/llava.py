@@ -1,7 +1,7 @@
 """Put a language model, a vision tower and a projector together as one Hugging Face LLaVA directory.
 
-Training (through XTuner) and serving both take the picture processor, the number of picture tokens and the layout
-from here, so they cannot drift apart. The layout is transformers' `LlavaForConditionalGeneration`:
+Training (through XTuner) and serving both take the picture processor, the number of picture tokens and the
+layout from here, so they cannot drift apart. The layout is transformers' `LlavaForConditionalGeneration`:
 second to last vision layer, class token dropped, two-layer GELU projector (LLaVA-1.5, arXiv:2310.03744).
 """
 
@@ -27,27 +27,40 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
-from llava_tuning.models.conversation import IMAGE_MARKER
+from llava_tuning.models.conversation import IMAGE_MARKER, id_of
 
 VISION_FEATURE_LAYER = -2
 EMBEDDING_MULTIPLE = 64  # rows of the embedding are padded to a multiple of this, as llava-hf models do
 
 
 def tokens_per_image(vision_config: CLIPVisionConfig) -> int:
-    """Positions that one picture takes: patches without the class token, 576 for ViT-L/14 at 336 pixels."""
-    return (vision_config.image_size // vision_config.patch_size) ** 2
+    """Positions that one picture takes: patches without the class token, 576 for ViT-L/14 at 336 pixels.
+
+    Raises:
+        UserError: pictures or patches are not square.
+    """
+    side, patch = vision_config.image_size, vision_config.patch_size
+    if not isinstance(side, int) or not isinstance(patch, int):
+        raise UserError(
+            f"pictures of {side} with patches of {patch} pixels: both must be squares, one number each; "
+            "use another vision tower"
+        )
+    return (side // patch) ** 2
 
 
 def load_image_processor(directory: str | Path) -> LlavaImageProcessorPil:
     """The picture processor of a vision tower or model directory, padding to a square.
 
-    Whatever the directory holds (a CLIP processor crops, LLaVA's pads), the same processor comes out for training
-    and serving: pad with the mean colour, resize (bicubic), normalise. It computes with Pillow everywhere, because
-    the torchvision backend rounds differently.
+    Whatever the directory holds (a CLIP processor crops, LLaVA's pads), the same processor comes out for
+    training and serving: pad with the mean colour, resize (bicubic), normalise. It computes with Pillow
+    everywhere, because the torchvision backend rounds differently.
     """
     directory = Path(directory)
-    if not any((directory / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
-        raise UserError(f"{directory}: no preprocessor_config.json; a vision tower needs its picture processor")
+    names = ("preprocessor_config.json", "processor_config.json")
+    if not any((directory / name).is_file() for name in names):
+        raise UserError(
+            f"{directory}: no preprocessor_config.json; a vision tower needs its picture processor"
+        )
     values, _ = LlavaImageProcessorPil.get_image_processor_dict(directory)
     if "image_processor" in values:
         values = values["image_processor"]
@@ -79,20 +92,20 @@ def assemble(
     tokenizer: PreTrainedTokenizerBase,
     image_processor: LlavaImageProcessorPil,
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """One model from its parts; the parts' modules are used, not copied, and `llm` grows by the picture token.
+    """One model from its parts; the parts' modules are used, not copied; `llm` grows by the picture token.
 
     Args:
         projector: `0.weight`, `0.bias`, `2.weight`, `2.bias` of `new_projector`.
 
     Raises:
-        UserError: the projector fits neither the vision tower nor the language model; names both sizes.
+        UserError: the projector does not fit the vision tower or the language model; names the sizes.
     """
     vision_hidden, text_hidden = vision_tower.config.hidden_size, llm.config.hidden_size
     found = tuple(projector["0.weight"].shape)
     if found != (text_hidden, vision_hidden):
         raise UserError(
-            f"the projector maps {found[1]} to {found[0]}, but this vision tower has {vision_hidden} and this "
-            f"language model {text_hidden}; use the base models that it was trained with"
+            f"the projector maps {found[1]} to {found[0]}, but this vision tower has {vision_hidden} and "
+            f"this language model {text_hidden}; use the base models that it was trained with"
         )
     image_token_id = _add_image_token(tokenizer)
     llm.config._name_or_path = vision_tower.config._name_or_path = ""  # no local path in what is written
@@ -112,7 +125,8 @@ def assemble(
     dtype = next(llm.parameters()).dtype
     model.model.language_model = llm.model
     model.lm_head = llm.lm_head
-    model.model.vision_tower = vision_tower.to(dtype)
+    vision_tower.to(dtype)  # type: ignore[arg-type]  # transformers' wrapper hides `self`
+    model.model.vision_tower = vision_tower
     names = {"0": "linear_1", "2": "linear_2"}
     state = {f"{names[key[0]]}{key[1:]}": value.to(dtype) for key, value in projector.items()}
     model.model.multi_modal_projector.load_state_dict(state, strict=True, assign=True)
@@ -129,7 +143,10 @@ def assemble(
 
 
 def save_llava(
-    model: LlavaForConditionalGeneration, processor: LlavaProcessor, out: str | Path, max_shard_size: str = "5GB"
+    model: LlavaForConditionalGeneration,
+    processor: LlavaProcessor,
+    out: str | Path,
+    max_shard_size: str = "5GB",
 ) -> None:
     """Write weights (safetensors), tokenizer, picture processor and both chat templates to `out`."""
     out = Path(out)
@@ -147,9 +164,10 @@ def load_llava(
     Raises:
         UserError: weights are missing from the directory or unknown to the model; names some of them.
     """
-    model, info = LlavaForConditionalGeneration.from_pretrained(
+    loaded: Any = LlavaForConditionalGeneration.from_pretrained(
         directory, dtype=dtype, output_loading_info=True, attn_implementation="sdpa"
     )
+    model, info = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(kind):
             names = ", ".join(sorted(map(str, info[kind]))[:4])
@@ -160,21 +178,19 @@ def load_llava(
 
 def _add_image_token(tokenizer: PreTrainedTokenizerBase) -> int:
     tokenizer.add_tokens(AddedToken(IMAGE_MARKER, special=True, normalized=False), special_tokens=True)
-    token_id: int = tokenizer.convert_tokens_to_ids(IMAGE_MARKER)
-    return token_id
+    return id_of(tokenizer, IMAGE_MARKER)
 
 
 def _grow_embedding(llm: LlamaForCausalLM, rows: int) -> None:
-    """Room for the picture token: new rows are the mean of the others, so none of them is ever a likely answer."""
-    old = llm.get_input_embeddings().weight.shape[0]
+    """Room for the picture token: new rows are the mean of the others, so none is ever a likely answer."""
+    old = llm.model.embed_tokens.weight.shape[0]
     if rows <= old:
         return
     llm.resize_token_embeddings(rows, pad_to_multiple_of=EMBEDDING_MULTIPLE, mean_resizing=False)
     with torch.no_grad():
-        for module in (llm.get_input_embeddings(), llm.get_output_embeddings()):
-            weight = module.weight
+        for weight in (llm.model.embed_tokens.weight, llm.lm_head.weight):
             weight[old:] = weight[:old].float().mean(dim=0).to(weight.dtype)
-    llm.config.vocab_size = llm.get_input_embeddings().weight.shape[0]
+    llm.config.vocab_size = llm.model.embed_tokens.weight.shape[0]
 
 
 def _generation_config(llm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
@@ -184,7 +200,7 @@ def _generation_config(llm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
         eos = tokenizer.eos_token_id
     ids = set(eos if isinstance(eos, list) else [eos])
     if "<|im_end|>" in tokenizer.get_vocab():
-        ids.add(tokenizer.convert_tokens_to_ids("<|im_end|>"))
+        ids.add(id_of(tokenizer, "<|im_end|>"))
     return GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=sorted(ids),
@@ -206,7 +222,8 @@ def _multimodal_template(tokenizer: PreTrainedTokenizerBase) -> str:
         "{%- set text.value = text.value + '" + IMAGE_MARKER + "\n' -%}{%- endfor -%}"
         "{%- for part in m['content'] if part['type'] == 'text' -%}"
         "{%- set text.value = text.value + part['text'] -%}{%- endfor -%}"
-        "{%- set ns.flat = ns.flat + [{'role': m['role'], 'content': text.value}] -%}{%- endif -%}{%- endfor -%}"
+        "{%- set ns.flat = ns.flat + [{'role': m['role'], 'content': text.value}] -%}"
+        "{%- endif -%}{%- endfor -%}"
         "{%- set messages = ns.flat -%}"
     )
     return flatten + str(template)

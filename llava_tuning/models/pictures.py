@@ -22,7 +22,7 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
         source: a file's path, or the file's bytes. Addresses are never fetched.
 
     Raises:
-        UserError: the file is missing, no picture of a supported format, truncated, or over MAX_PIXELS pixels.
+        UserError: the file is missing, no picture of a supported format, truncated, or over MAX_PIXELS.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
@@ -35,7 +35,8 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
         with Image.open(stream, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
-                    f"{name}: {image.width}×{image.height} pixels are more than {MAX_PIXELS:,}; make it smaller"
+                    f"{name}: {image.width}×{image.height} pixels are more than {MAX_PIXELS:,}; "
+                    "make it smaller"
                 )
             image.load()
             upright = ImageOps.exif_transpose(image)
