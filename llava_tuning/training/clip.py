@@ -1,7 +1,7 @@
 """Train a small CLIP on captioned pictures with transformers' own `CLIPModel`, and keep its vision tower.
 
-Contrastive loss as in CLIP (arXiv:2103.00020), with one change: pictures of a batch that share a caption are all
-right for it, so their targets share the probability (plain CLIP would push them apart).
+Contrastive loss as in CLIP (arXiv:2103.00020), with one change: pictures of a batch that share a caption are
+all right for it, so their targets share the probability (plain CLIP would push them apart).
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional
-from transformers import AutoTokenizer, CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig, CLIPVisionModel
+from transformers import (
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+)
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.data.load import load_records
@@ -54,7 +61,7 @@ def train_clip(
     settings: ClipSettings,
     resume: bool = False,
 ) -> dict[str, float]:
-    """Train on (records file, image folder) pairs; writes the vision tower and its picture processor to `out`.
+    """Train on (records file, image folder) pairs; writes vision tower and picture processor to `out`.
 
     Returns:
         loss and retrieval accuracy (the right caption first, within a batch) over the last 50 steps.
@@ -63,7 +70,9 @@ def train_clip(
         UserError: sizes do not divide, no captioned picture, or nothing to resume from.
     """
     if settings.image_size % settings.patch_size:
-        raise UserError(f"image size {settings.image_size} is no multiple of patch size {settings.patch_size}")
+        raise UserError(
+            f"image size {settings.image_size} is no multiple of patch size {settings.patch_size}"
+        )
     torch.manual_seed(settings.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     processor = picture_processor(settings.image_size)
@@ -162,7 +171,9 @@ def _config(settings: ClipSettings, vocabulary: int) -> CLIPConfig:
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=settings.width)
 
 
-def _load(data: Sequence[tuple[Path, Path]], processor: LlavaImageProcessorPil) -> tuple[torch.Tensor, list[str]]:
+def _load(
+    data: Sequence[tuple[Path, Path]], processor: LlavaImageProcessorPil
+) -> tuple[torch.Tensor, list[str]]:
     """All pictures, resized, as uint8 (n, 3, side, side), and their captions (the records' first answers)."""
     paths, captions = [], []
     for file, folder in data:
@@ -208,7 +219,7 @@ def _batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor
 
 
 def _augment(pictures: torch.Tensor, processor: LlavaImageProcessorPil, seed: int) -> torch.Tensor:
-    """Shift each picture a little (edges repeat) and vary brightness; normalised float (batch, 3, side, side).
+    """Shift each picture a little (edges repeat), vary brightness; normalised float (batch, 3, side, side).
 
     No flips: captions say left and right.
     """
@@ -218,7 +229,10 @@ def _augment(pictures: torch.Tensor, processor: LlavaImageProcessorPil, seed: in
     reach = max(1, round(SHIFT * side))
     offsets = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator).to(device)
     line = torch.arange(side, device=device)[None]
-    rows, columns = (line + offsets[0]).clamp(0, side - 1), (line + offsets[1]).clamp(0, side - 1)  # (batch, side)
+    rows, columns = (
+        (line + offsets[0]).clamp(0, side - 1),
+        (line + offsets[1]).clamp(0, side - 1),
+    )  # (batch, side)
     moved = pictures.gather(2, rows[:, None, :, None].expand_as(pictures))
     moved = moved.gather(3, columns[:, None, None, :].expand_as(pictures)).float() / 255
     light = (0.9 + 0.2 * torch.rand(count, 1, 1, 1, generator=generator)).to(device)

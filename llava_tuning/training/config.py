@@ -1,7 +1,7 @@
 """Training configs: XTuner's format, with the few things that people change as plain settings at the top.
 
-A config is a short file of settings over a base in `configs/_base_/`. `load_config` puts each setting where XTuner's
-runner expects it (`PLACES`), and fits the rest to the machine: precision, backend, schedule in steps.
+A config is a short file of settings over a base in `configs/_base_/`. `load_settings` puts each setting where
+XTuner's runner expects it (`PLACES`), and `fit_to_machine` adds precision, backend and the schedule in steps.
 """
 
 from __future__ import annotations
@@ -146,7 +146,9 @@ def fit_to_machine(config: Config, records: int, world_size: int = 1) -> Config:
     half = str(fast_dtype("cuda" if cuda else "cpu")).removeprefix("torch.")
     # Weights under training keep a float32 master copy; frozen ones need none.
     config.model.llm.dtype = "float32" if full else half
-    config.model.visual_encoder.dtype = "float32" if config.visual_encoder_lora is not None or not cuda else half
+    config.model.visual_encoder.dtype = (
+        "float32" if config.visual_encoder_lora is not None or not cuda else half
+    )
     if cuda:
         config.optim_wrapper.type = "mmengine.optim.AmpOptimWrapper"
         config.optim_wrapper.dtype = half
@@ -176,11 +178,17 @@ def fit_to_machine(config: Config, records: int, world_size: int = 1) -> Config:
 def schedule(total: int, warmup_ratio: float) -> list[dict[str, Any]]:
     """Linear warm-up, then cosine to zero, in steps.
 
-    mmengine's linear scheduler needs two steps to arrive, so a short run warms up for two steps or not at all;
-    XTuner's own configs crash when the share rounds to zero.
+    mmengine's linear scheduler needs two steps to arrive, so a short run warms up for two steps or not at
+    all; XTuner's own configs crash when the share rounds to zero.
     """
     warmup = max(2, math.ceil(total * warmup_ratio)) if total > 2 and warmup_ratio > 0 else 0
-    linear = {"type": "mmengine.optim.LinearLR", "start_factor": 1e-5, "by_epoch": False, "begin": 0, "end": warmup}
+    linear = {
+        "type": "mmengine.optim.LinearLR",
+        "start_factor": 1e-5,
+        "by_epoch": False,
+        "begin": 0,
+        "end": warmup,
+    }
     cosine = {
         "type": "mmengine.optim.CosineAnnealingLR",
         "eta_min": 0.0,

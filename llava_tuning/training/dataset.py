@@ -26,8 +26,8 @@ RECORDS_PER_WORKER = 20_000  # below this a second process costs more than it sa
 class RecordsDataset(LLaVADataset):
     """LLaVA records as token ids, labels and pixels.
 
-    Each picture stands in `input_ids` as IMAGE_TOKEN_INDEX at every one of its positions, so lengths, truncation
-    and grouping by length count what the model will really read.
+    Each picture stands in `input_ids` as IMAGE_TOKEN_INDEX at every one of its positions, so lengths,
+    truncation and grouping by length count what the model will really read.
 
     Args:
         data_path: JSON or JSONL file of LLaVA records.
@@ -37,7 +37,9 @@ class RecordsDataset(LLaVADataset):
         max_length: tokens kept, picture positions included.
     """
 
-    def __init__(self, data_path: str, image_folder: str, llm: str, vision_tower: str, max_length: int) -> None:
+    def __init__(
+        self, data_path: str, image_folder: str, llm: str, vision_tower: str, max_length: int
+    ) -> None:
         torch.utils.data.Dataset.__init__(self)
         self.image_folder = image_folder
         self.image_processor = load_image_processor(vision_tower)
@@ -64,7 +66,7 @@ class RecordsDataset(LLaVADataset):
 def tokenize_records(
     data_path: str | Path, tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
 ) -> datasets.Dataset:
-    """Rows of input_ids, labels, image and length; records with nothing to learn after truncation are left out."""
+    """Rows of input_ids, labels, image and length; left out is what has nothing to learn after truncation."""
     from llava_tuning.data.load import load_records
 
     rows = [json.dumps(record.to_dict()) for record in load_records(data_path)]
@@ -105,7 +107,10 @@ def _tokenize(
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Pad to the longest: input_ids, labels, attention_mask (batch, length); pixel_values (pictures, 3, side, side)."""
+    """Pad to the longest: input_ids, labels and attention_mask, each (batch, length).
+
+    `pixel_values` (pictures, 3, side, side) is there when a sample has a picture.
+    """
     ids = [torch.tensor(sample["input_ids"]) for sample in samples]
     labels = [torch.tensor(sample["labels"]) for sample in samples]
     lengths = torch.tensor([len(row) for row in ids])

@@ -1,4 +1,4 @@
-"""From a training checkpoint to a model directory that needs nothing of XTuner, proved equal before it is left alone."""
+"""From a training checkpoint to a model directory that needs nothing of XTuner, proved equal to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from llava_tuning.training.model import LeanLLaVAModel, load_trained
 
 TOLERANCE = 1e-3  # largest difference of a logit, in float32
 PROBE_QUESTION = "What is in the picture?"
-PROBE_SIZES = ((160, 60), (60, 160), (96, 96))  # width and height in pixels: a wide, a tall and a square picture
+PROBE_SIZES = ((160, 60), (60, 160), (96, 96))  # width and height, pixels: a wide, a tall, a square picture
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class ExportReport:
     rounding_difference: float
 
 
-def export(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None, dtype: str = "bfloat16") -> ExportReport:
+def export(
+    work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None, dtype: str = "bfloat16"
+) -> ExportReport:
     """Merge a checkpoint into its base models and write a model directory.
 
     Args:
@@ -62,7 +64,9 @@ def export(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None 
     reference = [_training_logits(model, tokenizer, image_processor, picture, patches) for picture in probes]
 
     llm = model.llm.merge_and_unload() if model.use_llm_lora else model.llm
-    vision = model.visual_encoder.merge_and_unload() if model.use_visual_encoder_lora else model.visual_encoder
+    vision = (
+        model.visual_encoder.merge_and_unload() if model.use_visual_encoder_lora else model.visual_encoder
+    )
     projector = {k.removeprefix("model."): v for k, v in model.projector.state_dict().items()}
     merged, processor = assemble(llm, vision, projector, tokenizer, image_processor)
     del model, llm, vision
@@ -81,14 +85,18 @@ def export(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None 
     reloaded, tokenizer, image_processor = load_llava(out, dtype=torch.float32)
     reloaded_difference = _compare(reloaded, tokenizer, image_processor, probes, rounded, vocabulary)
     if reloaded_difference > TOLERANCE:
-        raise UserError(f"{out}: reads back differently by {reloaded_difference:.2e}; delete it and export again")
+        raise UserError(
+            f"{out}: reads back differently by {reloaded_difference:.2e}; delete it and export again"
+        )
     write_provenance(out, _provenance(config, work_dir, chosen))
     return ExportReport(out, merged_difference, reloaded_difference, rounding_difference)
 
 
 def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None) -> tuple[Config, Path]:
     if not (work_dir / FITTED_CONFIG).is_file():
-        raise UserError(f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory")
+        raise UserError(
+            f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory"
+        )
     if (out / "config.json").exists():
         raise UserError(f"{out}: holds a model already; choose another directory or delete it")
     chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
@@ -162,14 +170,17 @@ def _compare(
 def _largest_difference(found: list[torch.Tensor], reference: list[torch.Tensor], vocabulary: int) -> float:
     """Over the original vocabulary: the rows added for the picture token exist on one side only."""
     return max(
-        float((a[:, :vocabulary] - b[:, :vocabulary]).abs().max()) for a, b in zip(found, reference, strict=True)
+        float((a[:, :vocabulary] - b[:, :vocabulary]).abs().max())
+        for a, b in zip(found, reference, strict=True)
     )
 
 
 def _probe_picture(size: tuple[int, int]) -> Image.Image:
     picture = Image.new("RGB", size, "#e8e4da")
     ImageDraw.Draw(picture).ellipse((5, 5, size[0] * 0.6, size[1] * 0.6), fill="#c03030")
-    ImageDraw.Draw(picture).rectangle((size[0] * 0.6, size[1] * 0.5, size[0] - 4, size[1] - 4), fill="#2050a0")
+    ImageDraw.Draw(picture).rectangle(
+        (size[0] * 0.6, size[1] * 0.5, size[0] - 4, size[1] - 4), fill="#2050a0"
+    )
     return picture
 
 
@@ -180,7 +191,10 @@ def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
         base_models=[_base("language model", config.llm), _base("vision tower", config.vision_tower)],
         config_name=work_dir.name,
         config_hash=hash_file(work_dir / FITTED_CONFIG),
-        data={Path(config.data_path).name: hash_file(config.data_path), checkpoint.name: hash_file(checkpoint)},
+        data={
+            Path(config.data_path).name: hash_file(config.data_path),
+            checkpoint.name: hash_file(checkpoint),
+        },
         template=tokenizer.chat_template,
     )
 
@@ -193,7 +207,7 @@ def _base(role: str, directory: str) -> BaseModelSource:
 
 
 def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None) -> Path:
-    """Write what a LoRA run made without its language model: vision tower, projector and adapter, in bfloat16.
+    """Write what a LoRA run made without its language model: vision tower, projector, adapter, in bfloat16.
 
     The parts are some megabytes and become a model directory again with the same base model
     (`llava_tuning.models.default` does it for the embedded default).
@@ -205,7 +219,9 @@ def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path |
     config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
     model = _training_model(config, chosen)
     if not model.use_llm_lora or model.trains_vision:
-        raise UserError(f"{work_dir}: parts need an adapter and a frozen vision tower; use export without --parts")
+        raise UserError(
+            f"{work_dir}: parts need an adapter and a frozen vision tower; use export without --parts"
+        )
     out.mkdir(parents=True, exist_ok=True)
     model.llm.to(torch.bfloat16).save_pretrained(out / "llm_adapter")
     adapter_config = out / "llm_adapter" / "adapter_config.json"

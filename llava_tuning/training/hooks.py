@@ -32,7 +32,11 @@ class SampleAnswersHook(Hook):
     priority = "LOW"
 
     def __init__(
-        self, every_n_iters: int, questions: Sequence[str], images: Sequence[str] = (), max_new_tokens: int = 48
+        self,
+        every_n_iters: int,
+        questions: Sequence[str],
+        images: Sequence[str] = (),
+        max_new_tokens: int = 48,
     ) -> None:
         self.every_n_iters = every_n_iters
         self.questions = list(questions)
@@ -41,6 +45,8 @@ class SampleAnswersHook(Hook):
         self.max_new_tokens = max_new_tokens
 
     def before_train(self, runner: Runner) -> None:
+        if is_main_process():
+            _keep_rows(Path(runner.work_dir) / SAMPLES_FILE, before=runner.iter)
         self._sample(runner, runner.iter)
 
     def after_train_iter(
@@ -70,7 +76,7 @@ class SampleAnswersHook(Hook):
 def greedy_answer(
     model: LeanLLaVAModel, dataset: Any, question: str, image: str | None, max_new_tokens: int
 ) -> str:
-    """The training model's own greedy answer; `dataset` supplies tokenizer, pictures and the picture processor."""
+    """The training model's own greedy answer; `dataset` supplies tokenizer, pictures and their processor."""
     rendered = render_conversation(
         dataset.tokenizer,
         [Message("user", question, images=int(image is not None))],
@@ -100,7 +106,8 @@ def greedy_answer(
 class PlainCheckpointHook(Hook):
     """Keeps mmengine's log history out of checkpoints.
 
-    The history pickles methods, which `weights_only=True` refuses for good reason; only smoothed log values are lost.
+    The history pickles methods, which `weights_only=True` refuses for good reason; only smoothed log values
+    are lost.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -143,16 +150,15 @@ class ProgressHook(Hook):
 
 
 class LossCurveHook(Hook):
-    """Appends step, loss and learning rate to `loss.jsonl`; draws `loss.png` at checkpoints and at the end."""
+    """Appends step, loss and rate to `loss.jsonl`; draws `loss.png` at checkpoints and at the end."""
 
-    priority = "LOW"
+    priority = "BELOW_NORMAL"  # before the scheduler sets the next step's rate
 
     def before_train(self, runner: Runner) -> None:
         if not is_main_process():
             return
         path = Path(runner.work_dir) / LOSS_FILE
-        kept = [row for row in read_losses(path) if row["step"] <= runner.iter]  # a resumed run goes on from here
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        _keep_rows(path, before=runner.iter + 1)
         self.file = path.open("a", encoding="utf-8")
         self.interval = runner.cfg.default_hooks.checkpoint.interval
 
@@ -175,10 +181,23 @@ class LossCurveHook(Hook):
             draw_losses(Path(runner.work_dir))
 
 
-def read_losses(path: Path) -> list[dict[str, float]]:
-    """The rows of a `loss.jsonl`; none when there is no such file. A torn last line is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+def _keep_rows(path: Path, before: int) -> None:
+    """Drop the rows from step `before` on: a run that starts or resumes there writes them anew."""
+    kept = [row for row in read_rows(path) if row["step"] < before]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+    path.write_text(text, encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `loss.jsonl` or `samples.jsonl`; none when there is no such file.
+
+    A torn last line is left out.
+    """
+    rows: list[dict[str, Any]] = []
+    if not path.is_file():
+        return rows
+    # Only "\n" ends a JSON line: splitlines() would cut at U+2028 inside an answer as well.
+    for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
@@ -193,7 +212,7 @@ def draw_losses(work_dir: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = read_losses(work_dir / LOSS_FILE)
+    rows = read_rows(work_dir / LOSS_FILE)
     if not rows:
         return
     steps = [row["step"] for row in rows]

@@ -1,4 +1,4 @@
-"""Start a run: check, print the plan, write the fitted config, and hand over to XTuner in a process of its own."""
+"""Start a run: check, print the plan, write the fitted config, hand over to XTuner in a process of its own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,13 @@ def train(
     """
     compat.apply()
     from llava_tuning.training import preflight
-    from llava_tuning.training.config import config_path, fit_to_machine, load_settings, parse_settings, total_steps
+    from llava_tuning.training.config import (
+        config_path,
+        fit_to_machine,
+        load_settings,
+        parse_settings,
+        total_steps,
+    )
 
     path = config_path(name)
     work_dir = Path(work_dir or Path("work_dirs") / path.stem)
@@ -86,11 +92,13 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
 
 
 def _checkpoint_to_resume(resume: str, work_dir: Path) -> Path:
-    if resume != "auto":
-        if not Path(resume).exists():
-            raise UserError(f"--resume {resume}: no such checkpoint")
-        return Path(resume)
-    checkpoint = latest_checkpoint(work_dir)
+    from llava_tuning.training.checkpoint import read_weights
+
+    checkpoint = latest_checkpoint(work_dir) if resume == "auto" else Path(resume)
     if checkpoint is None:
         raise UserError(f"--resume: {work_dir} holds no checkpoint (iter_N.pth); start without --resume")
+    if not checkpoint.exists():
+        raise UserError(f"--resume-from {resume}: no such checkpoint; name the iter_N.pth of a run")
+    if checkpoint.is_file():  # DeepSpeed's are directories
+        read_weights(checkpoint)
     return checkpoint

@@ -16,6 +16,7 @@ from xtuner.model.utils import find_all_linear_names
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
+from llava_tuning.training.checkpoint import read_weights
 
 
 def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> LlamaForCausalLM:
@@ -44,7 +45,7 @@ class LeanLLaVAModel(LLaVAModel):
 
     Against XTuner's: no gradient through a frozen vision tower; each picture's positions are laid out by the
     dataset (its true length counts in truncation); the language-model head runs only where there is a label;
-    a language model that is not quantised keeps its dtype under LoRA; the stage 1 projector is loaded strictly.
+    a language model that is not quantised keeps its dtype under LoRA; stage 1's projector is loaded strictly.
 
     Args (others as in XTuner):
         projector_checkpoint: a stage 1 checkpoint (`iter_N.pth`) whose projector training starts from.
@@ -98,8 +99,7 @@ class LeanLLaVAModel(LLaVAModel):
         Raises:
             UserError: the checkpoint has no projector, or one of another shape.
         """
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
+        state = read_weights(checkpoint)
         projector = {k.removeprefix("projector."): v for k, v in state.items() if k.startswith("projector.")}
         try:
             self.projector.load_state_dict(projector, strict=True)
@@ -137,7 +137,10 @@ class LeanLLaVAModel(LLaVAModel):
         return embeds.masked_scatter(at_picture.unsqueeze(-1), features)
 
     def forward(self, data: dict[str, Any], data_samples: Any = None, mode: str = "loss") -> Any:
-        """`loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: logits (batch, length, vocab)."""
+        """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
+
+        Logits are (batch, length, vocabulary).
+        """
         embeds = self.embed(data["input_ids"], data.get("pixel_values"))
         llm = self.language_model()
         hidden = llm.model(
@@ -168,10 +171,9 @@ def load_trained(model: LeanLLaVAModel, checkpoint: str | Path) -> None:
     """Load a checkpoint's trained weights strictly.
 
     Raises:
-        UserError: trained weights are missing from the checkpoint, or it holds weights the model does not have.
+        UserError: trained weights are missing from the checkpoint, or it holds weights unknown to the model.
     """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
+    state = read_weights(checkpoint)
     expected = set(model.state_dict())
     missing, unknown = expected - set(state), set(state) - expected
     if missing or unknown:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVi
 from llava_tuning.data.check import check_records
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, new_projector, tokens_per_image
+from llava_tuning.training.checkpoint import read_weights
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
 FINDINGS_SHOWN = 5
@@ -83,8 +84,8 @@ def check(config: Config) -> int:
         _check_projector(config.projector_checkpoint, picture.hidden_size, text.hidden_size)
     elif config.stage == "finetune":
         raise UserError(
-            "projector_checkpoint is not set: a finetuning run starts from the projector of a pretraining run; "
-            "set it to that run's iter_N.pth"
+            "projector_checkpoint is not set: a finetuning run starts from the projector of a pretraining "
+            "run; set it to that run's iter_N.pth"
         )
     if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("load_in_4bit needs bitsandbytes: pip install -r requirements-train.txt")
@@ -160,15 +161,18 @@ def _directory(config: Config, name: str) -> Path:
         raise UserError(f"{name} is not set: name a directory with `--set {name}=DIR` or in the config")
     path = Path(value)
     if not (path / "config.json").is_file():
-        raise UserError(f"{name} = {path}: no such model directory (no config.json); see `llava-tuning prepare`")
+        raise UserError(
+            f"{name} = {path}: no such model directory (no config.json); see `llava-tuning prepare`"
+        )
     return path
 
 
 def _check_projector(checkpoint: str, vision_hidden: int, text_hidden: int) -> None:
     if not Path(checkpoint).is_file():
-        raise UserError(f"projector_checkpoint = {checkpoint}: no such file; name the iter_N.pth of a pretrain run")
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    weight = state.get("state_dict", state).get("projector.model.0.weight")
+        raise UserError(
+            f"projector_checkpoint = {checkpoint}: no such file; name the iter_N.pth of a pretrain run"
+        )
+    weight = read_weights(checkpoint).get("projector.model.0.weight")
     if weight is None or tuple(weight.shape) != (text_hidden, vision_hidden):
         found = "no projector" if weight is None else f"a projector {weight.shape[1]} → {weight.shape[0]}"
         raise UserError(

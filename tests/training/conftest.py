@@ -1,0 +1,190 @@
+"""Tiny base models, a handful of pictures, and runs of XTuner that all tests of this folder share.
+
+The language model is a Llama of two layers over bytes, so one character of ASCII is one token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from llava_tuning.data.easy_vqa import write_easy_vqa
+from llava_tuning.data.records import make_record, write_json
+from llava_tuning.training import compat
+
+compat.apply()
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+SIDE, PATCH = 32, 8  # pixels: 16 positions a picture
+DEMO_PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
+DEMO_LORA = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
+FULL = "llava_internlm2_chat_1_8b_clip_vit_large_p14_336_e1_gpu8_finetune"
+VISION_LORA = "llava_internlm2_chat_1_8b_qlora_clip_vit_large_p14_336_lora_e1_gpu8_finetune"
+
+
+@pytest.fixture(scope="session")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared language model: random weights, byte tokens, ChatML."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
+    )
+    tokenizer.chat_template = CHATML
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            eos_token_id=tokenizer.eos_token_id,
+            tie_word_embeddings=False,
+        )
+    )
+    out = tmp_path_factory.mktemp("base") / "llm"
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def vision_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP encoder of three layers with its picture processor."""
+    torch.manual_seed(1)
+    tower = CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=SIDE,
+            patch_size=PATCH,
+            projection_dim=16,
+        )
+    )
+    out = tmp_path_factory.mktemp("base") / "vision_tower"
+    tower.save_pretrained(out)
+    LlavaImageProcessorPil(
+        do_pad=True, size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
+    ).save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pictures of easy-VQA: `pretrain.json`, `finetune.json`, and `mixed.json` with text-only records.
+
+    The first record of `mixed.json` has no picture, which makes XTuner's own dataset drop all of them.
+    """
+    out = tmp_path_factory.mktemp("data")
+    paths = write_easy_vqa(out, limit=10)
+    pictures = json.loads(paths["finetune"].read_text(encoding="utf-8"))
+    texts = [make_record(f"text-{i}", None, [(f"What is {i} and {i}?", str(2 * i))]) for i in range(4)]
+    write_json(out / "texts.json", texts)
+    rows = [record.to_dict() for record in texts]
+    (out / "mixed.json").write_text(json.dumps([rows[0], *pictures, *rows[1:]]), encoding="utf-8")
+    return out
+
+
+@pytest.fixture(scope="session")
+def settings(llm: Path, vision_tower: Path, data: Path) -> Callable[..., list[str]]:
+    """`NAME=VALUE` overrides that put the tiny base models and data into any of the project's configs."""
+
+    def make(**changes: object) -> list[str]:
+        picture = sorted((data / "images" / "train").iterdir())[0].relative_to(data)
+        values = {
+            "llm": llm,
+            "vision_tower": vision_tower,
+            "data_path": data / "mixed.json",
+            "image_folder": data,
+            "max_length": 1024,
+            "batch_size": 2,
+            "dataloader_num_workers": 0,
+            "evaluation_images": [str(picture)],
+            "evaluation_inputs": ["What is it?"],
+            "evaluation_freq": 2,
+            "log_interval": 1,
+            **changes,
+        }
+        return [f"{name}={value}" for name, value in values.items()]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def start(settings: Callable[..., list[str]]) -> Callable[..., int]:
+    """Run a config to its end on the tiny parts; returns the training process's exit status."""
+    from llava_tuning.training.launch import train
+
+    def run(config: str, work_dir: Path, options: dict[str, Any] | None = None, **changes: object) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_NUM_THREADS", "1")  # models this small lose by a second thread
+            return train(config, work_dir, settings(**changes), **(options or {}))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all finished runs."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def pretrained(start: Callable[..., int], data: Path, runs: Path) -> Path:
+    """The work directory of a finished stage 1: three steps."""
+    assert start(DEMO_PRETRAIN, runs / "pretrain", data_path=data / "pretrain.json", max_steps=3) == 0
+    return runs / "pretrain"
+
+
+@pytest.fixture(scope="session")
+def projector(pretrained: Path) -> Path:
+    """Stage 1's checkpoint."""
+    return pretrained / "iter_3.pth"
+
+
+@pytest.fixture(scope="session")
+def lora_run(start: Callable[..., int], projector: Path, runs: Path) -> Path:
+    """Stage 2 by LoRA: ten steps of two over 14 records, so the second epoch begins in step 8."""
+    changes = {"projector_checkpoint": projector, "max_steps": 10, "save_steps": 5, "llm_lora.r": 4}
+    assert start(DEMO_LORA, runs / "lora", **changes) == 0
+    return runs / "lora"
+
+
+@pytest.fixture(scope="session")
+def full_run(start: Callable[..., int], projector: Path, runs: Path) -> Path:
+    """Stage 2 in full: one step, with activation checkpointing."""
+    assert start(FULL, runs / "full", projector_checkpoint=projector, max_steps=1) == 0
+    return runs / "full"
+
+
+@pytest.fixture(scope="session")
+def vision_lora_run(start: Callable[..., int], projector: Path, runs: Path) -> Path:
+    """Stage 2 by LoRA on language model and vision tower: two steps on two processes."""
+    changes = {"llm_lora.r": 4, "visual_encoder_lora.r": 4, "load_in_4bit": False, "max_steps": 2}
+    options = {"nproc_per_node": 2}
+    work_dir = runs / "vision_lora"
+    assert start(VISION_LORA, work_dir, options, projector_checkpoint=projector, **changes) == 0
+    return work_dir

@@ -1,0 +1,139 @@
+"""The project's configs: each loads, names its own command, and can be copied; schedules of short runs."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import PARAM_SCHEDULERS
+
+from llava_tuning.errors import UserError
+from llava_tuning.training.config import (
+    PLACES,
+    config_names,
+    config_path,
+    copy_config,
+    fit_to_machine,
+    load_settings,
+    parse_settings,
+    schedule,
+    total_steps,
+)
+
+# Records of the data sets that configs name, where these are public and of a known size.
+RECORDS = {"blip_laion_cc_sbu_558k.json": 558_128, "data/easy_vqa/pretrain.json": 4_000}
+
+
+def header(name: str) -> str:
+    text = config_path(name).read_text(encoding="utf-8")
+    lines = text[: text.index("_base_")].splitlines()
+    assert all(line.startswith("#") for line in lines if line)
+    return "\n".join(line.removeprefix("#").strip() for line in lines)
+
+
+def value_at(config: object, place: str) -> object:
+    for key in place.split("."):
+        config = config[int(key)] if key.isdigit() else config[key]  # type: ignore[index]
+    return config
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_config_puts_its_settings_where_xtuner_reads_them(name: str) -> None:
+    config = load_settings(config_path(name))
+    for setting, places in PLACES.items():
+        for place in places:
+            assert value_at(config, place) == config[setting], (setting, place)
+    assert (config.model.llm_lora is None) == (config.llm_lora is None)
+    assert config.stage in name and ("lora" in name) == (config.llm_lora is not None)
+    assert ("qlora" in name) == config.load_in_4bit
+    assert config.freeze_llm == (config.stage == "pretrain" or "lora" in name)
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_header_names_its_own_command(name: str) -> None:
+    commands = re.findall(r"llava-tuning train (\S+)", header(name))
+    assert commands and set(commands) == {name}
+
+
+@pytest.mark.parametrize("name", [name for name in config_names() if name.endswith("finetune")])
+def test_a_finetune_header_starts_from_the_last_checkpoint_of_its_pretraining(name: str) -> None:
+    found = re.search(r"projector_checkpoint=work_dirs/(\S+)/iter_(\d+)\.pth", header(name))
+    assert found
+    config = load_settings(config_path(found[1]))
+    records = next(count for file, count in RECORDS.items() if config.data_path.endswith(file))
+    assert int(found[2]) == total_steps(config, records, world_size=8 if "gpu8" in name else 1)
+    own = load_settings(config_path(name))
+    assert (own.llm, own.vision_tower) == (config.llm, config.vision_tower)
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_a_copy_loads_as_the_original_and_is_never_overwritten(name: str, tmp_path: Path) -> None:
+    copy = copy_config(name, tmp_path)
+    assert load_settings(copy).to_dict() == load_settings(config_path(name)).to_dict()
+    copy.write_text(copy.read_text() + "\nlr = 0.5\n")
+    base = tmp_path / "_base_" / "llava.py"
+    base.write_text(base.read_text() + "\nseed = 7\n")
+    with pytest.raises(UserError, match="is there already"):
+        copy_config(name, tmp_path)
+    other = next(n for n in config_names() if n != name)
+    assert load_settings(copy_config(other, tmp_path)).seed == 7  # an edited base is kept
+    assert load_settings(copy).optim_wrapper.optimizer.lr == 0.5
+
+
+def test_settings_are_read_as_python_or_text() -> None:
+    pairs = ["lr=1e-4", "llm=models/x", "evaluation_images=['a.png']", "llm_lora.r=4", "llm_lora=None"]
+    assert parse_settings(pairs) == {
+        "lr": 1e-4,
+        "llm": "models/x",
+        "evaluation_images": ["a.png"],
+        "llm_lora.r": 4,
+        "llm_lora": None,
+    }
+
+
+def test_a_bad_config_file_is_named(tmp_path: Path) -> None:
+    for text, message in (("lr = = 1", "not a valid config"), ("lr = 1", "lacks the settings llm")):
+        (tmp_path / "bad.py").write_text(text)
+        with pytest.raises(UserError, match=message):
+            load_settings(tmp_path / "bad.py")
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4, 100])
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.03, 0.5])
+def test_short_schedules_learn_in_every_step_but_warm_ups_first(total: int, warmup_ratio: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [
+        PARAM_SCHEDULERS.build(settings, default_args={"optimizer": optimizer})
+        for settings in schedule(total, warmup_ratio)
+    ]
+    rates = []
+    for _ in range(total):
+        rates.append(optimizer.param_groups[0]["lr"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the optimizer did not step
+            for scheduler in schedulers:
+                scheduler.step()
+    warms_up = total > 2 and warmup_ratio > 0
+    assert rates[0] == (pytest.approx(1e-5) if warms_up else 1.0)
+    assert max(rates) == pytest.approx(1.0)
+    assert all(0 < rate < 1 + 1e-9 for rate in rates)
+    peak = rates.index(max(rates))
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert total < 100 or rates[-1] < 0.01
+
+
+def test_steps_count_records_processes_and_epochs() -> None:
+    config = load_settings(config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"))
+    assert total_steps(config, 33) == 3  # batches of 16
+    assert total_steps(config, 33, world_size=2) == 2
+    config.max_epochs = 2
+    assert total_steps(config, 33) == 6
+    config.max_steps = 5
+    assert total_steps(config, 33) == 5
+    fit_to_machine(config, 33)
+    assert config.train_cfg.max_iters == 5
+    assert config.default_hooks.checkpoint.interval == 5  # save_steps is 500: a short run saves at its end
