@@ -2,22 +2,21 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-XTUNER := xtuner==0.2.0
 
 .PHONY: app test train-deps lint clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.app: requirements.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.app: requirements.txt requirements-no-deps.txt pyproject.toml | $(VENV)/bin/python
 	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -r requirements-no-deps.txt
 	$(PIP) --no-deps -e .
 	touch $@
 
-# XTuner's own pins are years old and exclude current transformers: it is installed without them.
-$(VENV)/.train: $(VENV)/.app requirements-train.txt
+$(VENV)/.train: $(VENV)/.app requirements-train.txt requirements-train-no-deps.txt
 	$(PIP) -r requirements-train.txt
-	$(PIP) --no-deps $(XTUNER)
+	$(PIP) --no-deps -r requirements-train-no-deps.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train requirements-dev.txt
