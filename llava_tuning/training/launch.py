@@ -1,4 +1,4 @@
-"""Start a run: check, print the plan, write the fitted config, hand over to XTuner in a process of its own."""
+"""Start a run: check, print the plan, write the fitted config, hand over to XTuner in its own process."""
 
 from __future__ import annotations
 
