@@ -6,12 +6,13 @@ The language model is a Llama of two layers over bytes, so one character of ASCI
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPVisionConfig,
@@ -33,10 +34,27 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SIDE, PATCH = 32, 8  # pixels: 16 positions a picture
-DEMO_PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
-DEMO_LORA = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
+PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
+LORA = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
 FULL = "llava_internlm2_chat_1_8b_clip_vit_large_p14_336_e1_gpu8_finetune"
 VISION_LORA = "llava_internlm2_chat_1_8b_qlora_clip_vit_large_p14_336_lora_e1_gpu8_finetune"
+# What makes each config small; QLoRA needs a GPU, so its base stays whole here.
+SMALL: dict[str, dict[str, object]] = {
+    "pretrain": {},
+    "lora": {"llm_lora.r": 4},
+    "full": {},
+    "vision_lora": {"llm_lora.r": 4, "visual_encoder_lora.r": 4, "load_in_4bit": False},
+}
+CONFIGS = {"pretrain": PRETRAIN, "lora": LORA, "full": FULL, "vision_lora": VISION_LORA}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Models this small lose by a second thread, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -134,14 +152,37 @@ def settings(llm: Path, vision_tower: Path, data: Path) -> Callable[..., list[st
 
 
 @pytest.fixture(scope="session")
+def load_config(settings: Callable[..., list[str]]) -> Callable[..., Config]:
+    """A config over the tiny parts, fitted to this machine, all weights in float32."""
+    from llava_tuning.training.config import config_path, fit_to_machine, load_settings, parse_settings
+
+    def load(kind: str, **changes: object) -> Config:
+        overrides = parse_settings(settings(**{**SMALL[kind], **changes}))
+        config = load_settings(config_path(CONFIGS[kind]), overrides)
+        fit_to_machine(config, records=14)
+        config.model.llm.dtype = "float32"
+        return config
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def dataset(load_config: Callable[..., Config]) -> Any:
+    """`mixed.json` as training reads it."""
+    from xtuner.registry import BUILDER
+
+    return BUILDER.build(load_config("lora").train_dataloader.dataset)
+
+
+@pytest.fixture(scope="session")
 def start(settings: Callable[..., list[str]]) -> Callable[..., int]:
-    """Run a config to its end on the tiny parts; returns the training process's exit status."""
+    """Train a kind of run to its end on the tiny parts; returns the training process's exit status."""
     from llava_tuning.training.launch import train
 
-    def run(config: str, work_dir: Path, options: dict[str, Any] | None = None, **changes: object) -> int:
+    def run(kind: str, work_dir: Path, options: dict[str, Any] | None = None, **changes: object) -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OMP_NUM_THREADS", "1")  # models this small lose by a second thread
-            return train(config, work_dir, settings(**changes), **(options or {}))
+            patch.setenv("OMP_NUM_THREADS", "1")  # as in `one_thread`
+            return train(CONFIGS[kind], work_dir, settings(**{**SMALL[kind], **changes}), **(options or {}))
 
     return run
 
@@ -155,7 +196,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pretrained(start: Callable[..., int], data: Path, runs: Path) -> Path:
     """The work directory of a finished stage 1: three steps."""
-    assert start(DEMO_PRETRAIN, runs / "pretrain", data_path=data / "pretrain.json", max_steps=3) == 0
+    assert start("pretrain", runs / "pretrain", data_path=data / "pretrain.json", max_steps=3) == 0
     return runs / "pretrain"
 
 
@@ -167,24 +208,22 @@ def projector(pretrained: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def lora_run(start: Callable[..., int], projector: Path, runs: Path) -> Path:
-    """Stage 2 by LoRA: ten steps of two over 14 records, so the second epoch begins in step 8."""
-    changes = {"projector_checkpoint": projector, "max_steps": 10, "save_steps": 5, "llm_lora.r": 4}
-    assert start(DEMO_LORA, runs / "lora", **changes) == 0
+    """Stage 2 by LoRA: ten steps of two over 14 records, so the second epoch begins with step 8."""
+    changes = {"projector_checkpoint": projector, "max_steps": 10, "save_steps": 5}
+    assert start("lora", runs / "lora", **changes) == 0
     return runs / "lora"
 
 
 @pytest.fixture(scope="session")
 def full_run(start: Callable[..., int], projector: Path, runs: Path) -> Path:
     """Stage 2 in full: one step, with activation checkpointing."""
-    assert start(FULL, runs / "full", projector_checkpoint=projector, max_steps=1) == 0
+    assert start("full", runs / "full", projector_checkpoint=projector, max_steps=1) == 0
     return runs / "full"
 
 
 @pytest.fixture(scope="session")
 def vision_lora_run(start: Callable[..., int], projector: Path, runs: Path) -> Path:
     """Stage 2 by LoRA on language model and vision tower: two steps on two processes."""
-    changes = {"llm_lora.r": 4, "visual_encoder_lora.r": 4, "load_in_4bit": False, "max_steps": 2}
-    options = {"nproc_per_node": 2}
-    work_dir = runs / "vision_lora"
-    assert start(VISION_LORA, work_dir, options, projector_checkpoint=projector, **changes) == 0
-    return work_dir
+    changes = {"projector_checkpoint": projector, "max_steps": 2}
+    assert start("vision_lora", runs / "vision_lora", {"nproc_per_node": 2}, **changes) == 0
+    return runs / "vision_lora"

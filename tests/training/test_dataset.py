@@ -1,0 +1,133 @@
+"""Records become token ids, labels and pixels, and none of them is lost or cut unseen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATA_SAMPLERS
+from xtuner.registry import BUILDER
+from xtuner.utils import DEFAULT_PAD_TOKEN_INDEX, IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+from llava_tuning.data.load import load_records
+from llava_tuning.models.conversation import Rendered, render_conversation
+from llava_tuning.models.llava import load_image_processor
+from llava_tuning.models.pictures import open_picture
+from llava_tuning.training.dataset import RecordsDataset, collate
+
+PATCHES = 16
+
+
+@pytest.fixture
+def make(data: Path, llm: Path, vision_tower: Path) -> Callable[..., RecordsDataset]:
+    def build(max_length: int, file: str = "mixed.json") -> RecordsDataset:
+        return RecordsDataset(str(data / file), str(data), str(llm), str(vision_tower), max_length)
+
+    return build
+
+
+@pytest.fixture
+def rendered(data: Path, dataset: RecordsDataset) -> list[Rendered]:
+    """Each record of `mixed.json` as chat and evaluation would render it."""
+    return [
+        render_conversation(
+            dataset.tokenizer, record.messages(), image_token_id=IMAGE_TOKEN_INDEX, tokens_per_image=PATCHES
+        )
+        for record in load_records(data / "mixed.json")
+    ]
+
+
+def test_ids_and_labels_are_those_of_render_conversation(
+    dataset: RecordsDataset, rendered: list[Rendered]
+) -> None:
+    assert len(dataset) == len(rendered) == 14
+    for sample, expected in zip(dataset, rendered, strict=True):
+        assert sample["input_ids"] == expected.input_ids
+        assert sample["labels"] == expected.labels
+
+
+def test_a_first_record_without_picture_costs_no_other_its_picture(
+    dataset: RecordsDataset, data: Path, vision_tower: Path
+) -> None:
+    records = load_records(data / "mixed.json")
+    assert records[0].image is None
+    assert sum(record.image is not None for record in records) == 10
+    processor = load_image_processor(vision_tower)
+    for sample, record in zip(dataset, records, strict=True):
+        assert sample["input_ids"].count(IMAGE_TOKEN_INDEX) == (0 if record.image is None else PATCHES)
+        assert ("pixel_values" in sample) == (record.image is not None)
+        if record.image is not None:
+            expected = processor(open_picture(data / record.image), return_tensors="np")["pixel_values"][0]
+            assert np.array_equal(sample["pixel_values"].numpy(), expected)
+
+
+def test_the_key_image_may_be_missing(data: Path, make: Callable[..., RecordsDataset]) -> None:
+    rows = json.loads((data / "mixed.json").read_text())
+    rows[0].pop("image")
+    (data / "keyless.json").write_text(json.dumps(rows))
+    assert [n > 0 for n in make(1024, "keyless.json").modality_length] == [False, *[True] * 10, *[False] * 3]
+
+
+def test_lengths_are_what_the_model_reads_and_negative_for_text_only(
+    dataset: RecordsDataset, rendered: list[Rendered]
+) -> None:
+    lengths = [len(row.input_ids) for row in rendered]
+    assert [abs(n) for n in dataset.modality_length] == lengths
+    assert [n < 0 for n in dataset.modality_length] == [True, *[False] * 10, *[True] * 3]
+
+
+def test_truncation_counts_picture_positions(
+    make: Callable[..., RecordsDataset], rendered: list[Rendered]
+) -> None:
+    short = make(150)
+    assert len(short) == 14
+    for sample, whole in zip(short, rendered, strict=True):
+        assert sample["input_ids"] == whole.input_ids[:150]
+        assert sample["labels"] == whole.labels[:150]
+    assert max(map(abs, short.modality_length)) == 150
+
+
+@pytest.mark.parametrize("max_length", [12, 45])
+def test_records_that_are_cut_before_their_answer_are_left_out(
+    max_length: int, make: Callable[..., RecordsDataset], rendered: list[Rendered]
+) -> None:
+    """12 tokens end inside the picture, 45 inside the question about it; the texts' answers start at 40."""
+    expected = [
+        row.input_ids[:max_length]
+        for row in rendered
+        if any(label != IGNORE_INDEX for label in row.labels[:max_length])
+    ]
+    assert len(expected) == (0 if max_length == 12 else 4)
+    assert [sample["input_ids"] for sample in make(max_length)] == expected
+
+
+def test_a_batch_is_padded_and_masked(dataset: RecordsDataset) -> None:
+    samples = [dataset[0], dataset[1], dataset[2]]
+    batch: dict[str, torch.Tensor] = collate(samples)["data"]
+    assert batch["pixel_values"].shape == (2, 3, 32, 32)
+    assert torch.equal(batch["pixel_values"][1], samples[2]["pixel_values"])
+    for row, sample in enumerate(samples):
+        length = len(sample["input_ids"])
+        assert batch["input_ids"][row, :length].tolist() == sample["input_ids"]
+        assert batch["labels"][row, :length].tolist() == sample["labels"]
+        assert batch["attention_mask"][row].tolist() == [i < length for i in range(batch["labels"].shape[1])]
+        assert (batch["input_ids"][row, length:] == DEFAULT_PAD_TOKEN_INDEX).all()
+        assert (batch["labels"][row, length:] == IGNORE_INDEX).all()
+    assert "pixel_values" not in collate([dataset[0], dataset[11]])["data"]
+
+
+@pytest.mark.parametrize("file", ["mixed.json", "texts.json", "pretrain.json"])
+def test_the_sampler_of_stage_2_takes_every_record_once(
+    file: str, data: Path, load_config: Callable[..., Config]
+) -> None:
+    """Also where all records are text, or all have pictures."""
+    config = load_config("lora", data_path=data / file)
+    built: Any = BUILDER.build(config.train_dataloader.dataset)
+    sampler = DATA_SAMPLERS.build(config.train_dataloader.sampler, default_args={"dataset": built, "seed": 0})
+    assert sorted(sampler) == list(range(len(built)))

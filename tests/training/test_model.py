@@ -1,0 +1,199 @@
+"""The lean forward pass computes what transformers' own LLaVA does, and gradients only where they are due."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch.nn import functional
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
+from xtuner.registry import BUILDER
+from xtuner.utils import IMAGE_TOKEN_INDEX
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.llava import assemble, load_image_processor
+from llava_tuning.training.dataset import collate
+from llava_tuning.training.model import LeanLLaVAModel, load_trained
+
+Batch = dict[str, torch.Tensor]
+KINDS = ["pretrain", "lora", "full", "vision_lora"]
+
+
+@pytest.fixture(scope="module")
+def batch(dataset: Any) -> Batch:
+    """Two pictures and a text of three lengths."""
+    data: Batch = collate([dataset[1], dataset[0], dataset[2]])["data"]
+    assert len({tuple(row.tolist()) for row in data["attention_mask"]}) == 3
+    return data
+
+
+@pytest.fixture(scope="module")
+def text_batch(dataset: Any) -> Batch:
+    data: Batch = collate([dataset[0], dataset[11]])["data"]
+    return data
+
+
+@pytest.fixture
+def build(load_config: Callable[..., Config]) -> Callable[..., LeanLLaVAModel]:
+    def make(kind: str, checkpointing: bool = False, **changes: object) -> LeanLLaVAModel:
+        config = load_config(kind, gradient_checkpointing=checkpointing, **changes)
+        torch.manual_seed(2)
+        model: LeanLLaVAModel = BUILDER.build(config.model).train()
+        for part in (model.llm, model.visual_encoder):
+            for name, parameter in part.named_parameters():
+                if "lora_B" in name:
+                    torch.nn.init.normal_(parameter, std=0.05)  # at its zero the adapter would do nothing
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return model
+
+    return make
+
+
+def reference(model: LeanLLaVAModel, load_config: Callable[..., Config]) -> LlavaForConditionalGeneration:
+    """The same parts put together as transformers' own model, adapters merged."""
+    config = load_config("pretrain")
+    parts = copy.deepcopy(model)
+    llm = parts.llm.merge_and_unload() if parts.use_llm_lora else parts.llm
+    vision = (
+        parts.visual_encoder.merge_and_unload() if parts.use_visual_encoder_lora else parts.visual_encoder
+    )
+    projector = {name.removeprefix("model."): value for name, value in parts.projector.state_dict().items()}
+    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    return assemble(llm, vision, projector, tokenizer, load_image_processor(config.vision_tower))[0]
+
+
+def reference_loss(model: LlavaForConditionalGeneration, batch: Batch, vocabulary: int) -> torch.Tensor:
+    """transformers' own loss, over words alone: rows added for the picture token would take probability."""
+    ids = batch["input_ids"].masked_fill(batch["input_ids"] == IMAGE_TOKEN_INDEX, model.config.image_token_id)
+    inputs = {name: value for name, value in batch.items() if name not in ("input_ids", "labels")}
+    logits = model(input_ids=ids, **inputs).logits[..., :vocabulary]
+    loss: torch.Tensor = model.loss_function(logits=logits, labels=batch["labels"], vocab_size=vocabulary)
+    return loss
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    assert expected.any()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_over_supervised_positions_is_that_of_all_logits(
+    kind: str, build: Callable[..., LeanLLaVAModel], batch: Batch
+) -> None:
+    model = build(kind)
+    logits = model(batch, mode="tensor")
+    assert logits.shape == (*batch["input_ids"].shape, model.language_model().config.vocab_size)
+    expected = functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+    assert model(batch)["loss"].item() == pytest.approx(expected.item(), abs=1e-6)
+    with pytest.raises(ValueError, match="choose 'loss' or 'tensor'"):
+        model(batch, mode="predict")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_and_gradients_are_those_of_transformers(
+    kind: str,
+    checkpointing: bool,
+    build: Callable[..., LeanLLaVAModel],
+    load_config: Callable[..., Config],
+    batch: Batch,
+) -> None:
+    model = build(kind, checkpointing)
+    assert model.language_model().model.gradient_checkpointing == checkpointing
+    theirs = reference(model, load_config)
+    words = len(model.language_model().lm_head.weight)
+    expected = reference_loss(theirs, batch, words)
+    loss = model(batch)["loss"]
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    loss.backward()
+    expected.backward()
+    names = {"model.0": "linear_1", "model.2": "linear_2"}
+    for ours, name in names.items():
+        mine = model.projector.get_submodule(ours)
+        other = theirs.model.multi_modal_projector.get_submodule(name)
+        for parameter in ("weight", "bias"):
+            close(getattr(mine, parameter).grad, getattr(other, parameter).grad)
+    if kind == "full":
+        others = dict(theirs.model.language_model.named_parameters())
+        for name, parameter in model.llm.model.named_parameters():
+            close(
+                parameter.grad, others[name].grad[: len(parameter)]
+            )  # theirs has rows for the picture token
+        close(model.llm.lm_head.weight.grad, theirs.lm_head.weight.grad[:words])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_alone_gives_the_language_models_loss_and_moves_no_projector(
+    kind: str, build: Callable[..., LeanLLaVAModel], load_config: Callable[..., Config], text_batch: Batch
+) -> None:
+    model = build(kind)
+    loss = model(text_batch)["loss"]
+    words = len(model.language_model().lm_head.weight)
+    expected = reference_loss(reference(model, load_config), text_batch, words)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+    loss.backward()
+    for parameter in model.projector.parameters():
+        assert parameter.grad is not None and not parameter.grad.any()
+    if kind != "pretrain":
+        trained = [p for p in model.llm.parameters() if p.requires_grad]
+        assert trained and all(p.grad is not None for p in trained)
+        assert any(p.grad.any() for p in trained if p.grad is not None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_vision_tower_is_differentiated_only_where_it_is_trained(
+    kind: str, build: Callable[..., LeanLLaVAModel], batch: Batch
+) -> None:
+    model = build(kind)
+    enabled = []
+    model.visual_encoder.register_forward_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
+    model(batch)["loss"].backward()
+    assert enabled == [kind == "vision_lora"]
+    moved = {
+        name for name, p in model.visual_encoder.named_parameters() if p.grad is not None and p.grad.any()
+    }
+    assert all("lora_" in name for name in moved)
+    assert bool(moved) == (kind == "vision_lora")
+
+
+def test_pictures_and_their_positions_must_agree(build: Callable[..., LeanLLaVAModel], batch: Batch) -> None:
+    with pytest.raises(ValueError, match=r"32 picture positions, but \(1, 16\) features"):
+        build("pretrain")({**batch, "pixel_values": batch["pixel_values"][:1]})
+
+
+def test_stage_2_starts_from_stage_1s_projector(build: Callable[..., LeanLLaVAModel], projector: Any) -> None:
+    state = torch.load(projector, weights_only=True)["state_dict"]
+    model = build("lora", projector_checkpoint=projector)
+    for name, value in model.projector.state_dict().items():
+        assert torch.equal(value, state[f"projector.{name}"])
+
+
+def test_half_a_projector_is_refused(
+    build: Callable[..., LeanLLaVAModel], projector: Any, tmp_path: Any
+) -> None:
+    state = torch.load(projector, weights_only=True)["state_dict"]
+    del state["projector.model.2.bias"]
+    torch.save({"state_dict": state}, tmp_path / "half.pth")
+    with pytest.raises(UserError, match=r"does not fit these base models .*model\.2\.bias"):
+        build("lora", projector_checkpoint=tmp_path / "half.pth")
+
+
+def test_a_checkpoint_is_loaded_whole_or_not_at_all(
+    build: Callable[..., LeanLLaVAModel], tmp_path: Any
+) -> None:
+    model = build("lora")
+    whole = dict(model.state_dict())
+    lost = next(name for name in whole if "lora_B" in name)
+    for state, message in (
+        ({name: value for name, value in whole.items() if name != lost}, "lacks weights"),
+        ({**whole, "llm.extra": torch.ones(1)}, r"holds unknown weights \(llm\.extra\)"),
+    ):
+        torch.save({"state_dict": state}, tmp_path / "iter_1.pth")
+        with pytest.raises(UserError, match=message):
+            load_trained(model, tmp_path / "iter_1.pth")
