@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -18,6 +19,18 @@ app = typer.Typer(
     add_completion=False,
 )
 # Each module has `register(app)`, which adds its commands; heavy imports stay inside the commands.
+# What stands between a program and a file without being its fault: said in a sentence like a UserError.
+_PLACE_ERRORS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 _MODULES = ("data", "models", "training", "inference", "evaluation", "web")
 
 
@@ -33,13 +46,19 @@ def _build() -> typer.Typer:
 
 
 def main() -> None:
-    """Entry point: a UserError becomes one sentence and exit status 2."""
+    """Entry point: a UserError, or a place that cannot be used, becomes one sentence and exit status 2."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         _build()()
     except UserError as error:
         print(f"llava-tuning: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _PLACE_ERRORS or error.filename is None:
+            raise
+        remedy = "make room or rights there, or choose another place"
+        print(f"llava-tuning: {error.filename}: {error.strerror}; {remedy}", file=sys.stderr)
         sys.exit(2)
 
 

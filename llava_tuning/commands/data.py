@@ -84,9 +84,11 @@ def show(
     record_id: Annotated[str | None, typer.Option("--id", help="Id of the record.")] = None,
     model: Annotated[str, typer.Option(help="Model directory, or 'default'.")] = "default",
     tokens_per_image: Annotated[
-        int | None, typer.Option(help="Tokens that a picture takes; the model's own if left out.")
+        int | None, typer.Option(min=1, help="Tokens that a picture takes; the model's own if left out.")
     ] = None,
-    max_length: Annotated[int | None, typer.Option(help="Cut to this many tokens, as training does.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Cut to this many tokens, as training does.")
+    ] = None,
 ) -> None:
     """Print a record as the model sees it; what is trained on is green, or ⟦in brackets⟧ without colours."""
     from rich.console import Console
@@ -115,10 +117,12 @@ def check(
     ] = None,
     model: Model = None,
     max_length: Annotated[
-        int | None, typer.Option(help="Tokens kept in training (needs a tokenizer).")
+        int | None, typer.Option(min=1, help="Tokens kept in training (needs a tokenizer).")
     ] = None,
-    max_pictures: Annotated[int | None, typer.Option(help="Decode only this many pictures a file.")] = None,
-    limit: Annotated[int, typer.Option(help="Findings to print; 0 prints all.")] = 100,
+    max_pictures: Annotated[
+        int | None, typer.Option(min=0, help="Decode only this many pictures a file.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Findings to print; 0 prints all.")] = 100,
 ) -> None:
     """Find what would break or spoil a training; exits with 1 when anything is found."""
     from rich.console import Console
@@ -157,7 +161,13 @@ def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
 
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # each tokenizer class fails in its own way
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{directory}: its tokenizer cannot be loaded ({reason}); give a chat model's directory"
+        ) from None
     if not tokenizer.chat_template:
         raise UserError(f"{directory}: its tokenizer has no chat template; give a chat model's directory")
     return tokenizer, tokens_per_image(directory)
@@ -166,6 +176,10 @@ def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
 def _folder(path: Path) -> Path:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; give a folder to write to")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from None
     return path
 
 

@@ -40,6 +40,13 @@ def fingerprint(directory: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _changes(then: Any, now: Any) -> str:
+    """What differs between two runs' settings, e.g. `temperature 0.0, now 0.5`."""
+    then, now = (value if isinstance(value, dict) else {"value": value} for value in (then, now))
+    keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    return "; ".join(f"{key} {then.get(key)}, now {now.get(key)}" for key in keys)
+
+
 class AnswerFile:
     """JSON lines at `path`, one row an answer, each written out at once; beside it `path`.meta.json.
 
@@ -58,6 +65,8 @@ class AnswerFile:
         self.rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> AnswerFile:
+        if self._path.is_dir():
+            raise UserError(f"{self._path}: is a folder; give --out a file's name")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -107,15 +116,13 @@ class AnswerFile:
                 "choose another --out or move it away"
             ) from None
         for key, value in self._meta.items():
-            if key != "model" and found.get(key) != value:
-                what = "model" if key == "fingerprint" else key
-                then, now = (
-                    (found.get("model"), self._meta["model"]) if what == "model" else (found.get(key), value)
-                )
-                raise UserError(
-                    f"{self._path}: holds answers of another {what} ({then}, now {now}); "
-                    "choose another --out or move it away"
-                )
+            if key == "model" or found.get(key) == value:
+                continue
+            if key == "fingerprint":
+                what = f"of another model ({found.get('model')}, now {self._meta['model']})"
+            else:
+                what = f"with other {key} ({_changes(found.get(key), value)})"
+            raise UserError(f"{self._path}: holds answers {what}; choose another --out or move it away")
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows that are there. A torn last line (the run was killed while writing it) is cut off."""

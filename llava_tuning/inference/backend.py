@@ -55,6 +55,8 @@ class GenerationSettings:
             raise UserError(
                 f"repetition_penalty is {self.repetition_penalty}; choose a number above 0 (1 is off)"
             )
+        if self.seed is not None and not -(2**63) <= self.seed < 2**63:
+            raise UserError(f"seed is {self.seed}; choose a whole number of at most 18 digits")
 
 
 GREEDY = GenerationSettings(temperature=0.0)

@@ -69,9 +69,16 @@ def _csv_rows(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
         raise UserError(f"{file}: no such question file")
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            names = reader.fieldnames or []
+            rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: not a CSV file in UTF-8 ({error}); save it again as such") from None
+    if names and not {"image", "question"} <= set(names):
+        raise UserError(
+            f"{file}: its first line is {','.join(names)!r}; let it name the fields image and question, "
+            "separated by commas"
+        )
     if not rows:
         raise UserError(f"{file}: holds no rows; the first line names the fields image and question")
     return list(enumerate(rows))

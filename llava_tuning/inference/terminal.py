@@ -43,6 +43,8 @@ class TerminalChat:
         Raises:
             UserError: the command is unknown, its picture is bad, or the question cannot be answered.
         """
+        if not line.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in line):
+            raise UserError("a line is not UTF-8 text; send it as such")  # how Python hands on other bytes
         command, _, argument = line.strip().partition(" ")
         if not command:
             return True
@@ -54,6 +56,8 @@ class TerminalChat:
             self._turns, self._pictures = [], ()
             print("(cleared)", file=self._out)
         elif command == "/image":
+            if not argument.strip():
+                raise UserError("/image: names no file; write /image FILE")
             self._show(Path(argument.strip()).expanduser())
         elif command.startswith("/") and command[1:].isalpha():
             raise UserError(f"{command}: no such command; {HELP}")
@@ -93,9 +97,12 @@ def run_chat(chat: TerminalChat) -> None:
         UserError: standard input is no terminal, and one of its lines failed.
     """
     if not sys.stdin.isatty():
-        for line in sys.stdin:
-            if not chat.handle(line):
-                return
+        try:
+            for line in sys.stdin:
+                if not chat.handle(line):
+                    return
+        except UnicodeDecodeError:
+            raise UserError("standard input is not UTF-8 text; send it as such") from None
         return
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (input() gains history and editing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def prepare(
         UserError: the source is missing, unsupported, incomplete or of another shape than its config says, or
             `out` is not empty.
     """
-    if max_shard_gb <= 0:
+    if not 0 < max_shard_gb < math.inf:  # written so that NaN fails too
         raise UserError(f"a largest shard of {max_shard_gb} GB makes no sense; give a number above 0")
     out = Path(out).expanduser()
     path = Path(source).expanduser()
@@ -193,8 +194,9 @@ def _load_tokenizer(source: Path, out: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(out)
     except Exception as error:  # each tokenizer class fails in its own way
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{source}: its tokenizer cannot be loaded ({error}); take the complete repository"
+            f"{source}: its tokenizer cannot be loaded ({reason}); take the complete repository"
         ) from None
     if not tokenizer.chat_template:
         raise UserError(

@@ -83,6 +83,8 @@ def test_what_a_user_can_mend_is_one_sentence_and_status_2(
     scenes: Path, tmp_path: Path, model_directory: Path
 ):
     (tmp_path / "file").write_text("")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.json").write_text("{")
     data = scenes / "finetune.json"
     for arguments, said in [
         (("check", tmp_path / "none.json"), "none.json: no such data file"),
@@ -95,6 +97,9 @@ def test_what_a_user_can_mend_is_one_sentence_and_status_2(
         (("scenes", "--out", tmp_path, "--count", "0"), "0 scenes"),
         (("scenes", "--out", tmp_path / "file"), "is a file"),
         (("easy-vqa", "--out", tmp_path, "--limit", "0"), "limit of 0"),
+        (("easy-vqa", "--out", tmp_path / "file" / "x"), "cannot be made"),
+        (("convert", data, tmp_path / "file" / "out.json"), "choose another place"),
+        (("show", data, "--model", tmp_path / "damaged"), "its tokenizer cannot be loaded"),
     ]:
         result = run(*arguments)
         assert result.returncode == 2, (arguments, result.stderr)

@@ -81,6 +81,7 @@ def test_top_p_leaves_out_the_unlikely() -> None:
         {"top_p": 1.1},
         {"repetition_penalty": 0},
         {"repetition_penalty": math.inf},
+        {"seed": 10**20},
     ],
 )
 def test_settings_out_of_range_are_named(values: dict) -> None:

@@ -142,3 +142,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(text_model: Path) -> None:
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize(("line", "said"), [("/image ", "names no file"), ("a\udcffb", "not UTF-8")])
+def test_lines_that_cannot_be_obeyed_are_named(llava: TransformersBackend, line: str, said: str) -> None:
+    chat, _ = chat_with(Recording(llava))
+    with pytest.raises(UserError, match=said):
+        chat.handle(line)

@@ -188,7 +188,8 @@ def test_the_dtype_can_be_chosen(blind_llava: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("device", "cuda:99"), ("device", "abacus"), ("dtype", "int3")]
+    ("option", "value"),
+    [("device", "cuda:99"), ("device", "abacus"), ("device", "meta"), ("dtype", "int3")],
 )
 def test_unknown_devices_and_dtypes_are_named(text_model: Path, option: str, value: str) -> None:
     with pytest.raises(UserError, match=value):

@@ -113,7 +113,7 @@ def test_answers_of_another_model_or_settings_are_not_mixed(
     out = tmp_path / "out.jsonl"
     run(llava, questions_from_folder(pictures), out)
     before = out.read_bytes()
-    with pytest.raises(UserError, match="another"):
+    with pytest.raises(UserError, match=r"another model|other settings \(temperature None, now 1\)"):
         run(llava, questions_from_folder(pictures), out, META | changed)
     with pytest.raises(UserError, match="not among these questions"):
         run(llava, questions_from_folder(pictures, ["Something else?"]), out)
@@ -207,6 +207,9 @@ class TestQuestionFiles:
         ):
             with pytest.raises(UserError, match="none"):
                 call()
+        (tmp_path / "semicolons.csv").write_text("image;question\na.png;What?\n")
+        with pytest.raises(UserError, match="separated by commas"):
+            questions_from_file(tmp_path / "semicolons.csv", pictures)
         (tmp_path / "empty").mkdir()
         with pytest.raises(UserError, match="no pictures"):
             questions_from_folder(tmp_path / "empty")
@@ -242,7 +245,7 @@ class TestCommand:
         assert code == 0 and len(read(tmp_path / "two.jsonl")) == 6
 
     def test_mistakes_are_told_before_a_model_is_loaded(
-        self, text_model: Path, pictures: Path, tmp_path: Path
+        self, text_model: Path, blind_llava: Path, pictures: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "out.jsonl"
         for arguments in (
@@ -250,6 +253,7 @@ class TestCommand:
             (text_model, "--out", out, "--questions", "q.csv", "--question", "What?"),
             (tmp_path / "none", "--out", out, "--images", pictures),
             (text_model, "--out", out, "--images", pictures),
+            (blind_llava, "--out", tmp_path, "--images", pictures),
         ):
             assert isinstance(self.invoke(*arguments)[2], UserError)
         assert not out.exists() or not out.read_bytes()
