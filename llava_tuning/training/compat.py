@@ -5,6 +5,10 @@ Call `apply()` before anything of XTuner or mmengine is imported. Each line says
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from types import ModuleType
+
 import torch
 import transformers.utils
 
@@ -20,3 +24,16 @@ def apply() -> None:
     # mmengine selects a CUDA device in every process of a distributed run, also where there is none.
     if not torch.cuda.is_available():
         torch.cuda.set_device = lambda device: None
+    _add_onebit_optimizers()
+
+
+def _add_onebit_optimizers() -> None:
+    """mmengine registers three compressing optimizers of DeepSpeed, which DeepSpeed has since dropped."""
+    name = "deepspeed.runtime.fp16.onebit"
+    if importlib.util.find_spec("deepspeed") is None or name in sys.modules:
+        return
+    if importlib.util.find_spec(name) is None:
+        absent = ModuleType(name)
+        for optimizer in ("OnebitAdam", "OnebitLamb", "ZeroOneAdam"):
+            setattr(absent, optimizer, type(optimizer, (torch.optim.Optimizer,), {}))
+        sys.modules[name] = absent

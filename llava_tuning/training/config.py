@@ -49,6 +49,25 @@ PLACES: dict[str, tuple[str, ...]] = {
     "seed": ("randomness.seed",),
 }
 OPTIONAL = ("llm_lora", "visual_encoder_lora")
+NULLABLE = (*OPTIONAL, "max_steps")
+# kind -> settings, and how to give them
+KINDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "count": (
+        (
+            "max_length",
+            "batch_size",
+            "accumulative_counts",
+            "save_steps",
+            "evaluation_freq",
+            "log_interval",
+            "max_steps",
+        ),
+        "a whole number of 1 or more",
+    ),
+    "number": (("lr", "max_epochs", "max_norm"), "a number above 0, e.g. 2e-4"),
+    "truth": (("freeze_llm", "gradient_checkpointing", "load_in_4bit"), "True or False"),
+    "lora": (OPTIONAL, "a dict of peft's LoraConfig with a rank, e.g. dict(r=16, lora_alpha=32), or None"),
+}
 SETTINGS = (*PLACES, *OPTIONAL, "max_epochs", "max_steps", "warmup_ratio", "stage")
 
 
@@ -68,8 +87,9 @@ def config_path(name: str) -> Path:
     for path in CONFIGS.rglob("*.py"):
         if path.stem == name.removesuffix(".py") and BASES not in path.parts:
             return path
-    words = name.removesuffix(".py").split("_")
-    similar = [n for n in config_names() if any(word in n.split("_") for word in words)][:4]
+    words = set(Path(name).stem.split("_"))
+    shared = {n: len(words & set(n.split("_"))) for n in config_names()}
+    similar = sorted((n for n in shared if shared[n]), key=lambda n: (-shared[n], len(n)))[:4]
     hint = f"similar: {', '.join(similar)}" if similar else "see `llava-tuning config list`"
     raise UserError(f"{name}: no such config file or name; {hint}")
 
@@ -130,6 +150,7 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
             f"{path}: lacks the settings {', '.join(missing)}; start from one of "
             f"`llava-tuning config list` or add `_base_ = [...]`"
         )
+    _check_kinds(config)
     for name, places in PLACES.items():
         for place in places:
             _put(config, place, config[name])
@@ -137,6 +158,24 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
         lora = config[name]
         config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}
     return config
+
+
+def _check_kinds(config: Config) -> None:
+    """A number that is none would fail late; the text "false" would count as true."""
+    for kind, (names, expected) in KINDS.items():
+        for name in names:
+            value = config[name]
+            if value is None and name in NULLABLE:
+                continue
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            fits = {
+                "count": number and isinstance(value, int) and value >= 1,
+                "number": number and value > 0,
+                "truth": isinstance(value, bool),
+                "lora": isinstance(value, dict) and isinstance(value.get("r"), int),
+            }[kind]
+            if not fits:
+                raise UserError(f"{name} = {value}: give {expected}")
 
 
 def fit_to_machine(config: Config, records: int, world_size: int = 1) -> Config:

@@ -73,11 +73,14 @@ def train(
     config.dump(fitted)
     print(f"writing to  {work_dir}", flush=True)
     command = [sys.executable]
-    if world_size > 1:
+    distributed = (
+        world_size > 1 or deepspeed is not None
+    )  # DeepSpeed asks for torchrun's variables in any case
+    if distributed:
         command += ["-m", "torch.distributed.run", f"--nproc-per-node={nproc_per_node}", f"--nnodes={nnodes}"]
         command += launcher_args
     command += ["-m", "llava_tuning.training.run", str(fitted), "--work-dir", str(work_dir)]
-    if world_size > 1:
+    if distributed:
         command += ["--launcher", "pytorch"]
     if deepspeed is not None:
         command += ["--deepspeed", deepspeed if Path(deepspeed).is_file() else f"deepspeed_{deepspeed}"]

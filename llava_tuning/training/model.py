@@ -20,7 +20,11 @@ from llava_tuning.training.checkpoint import read_weights
 
 
 def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> LlamaForCausalLM:
-    """The language model of a prepared directory; NF4 with double quantisation when `load_in_4bit`."""
+    """The language model of a prepared directory; NF4 with double quantisation when `load_in_4bit`.
+
+    Raises:
+        UserError: weights are missing from the directory.
+    """
     weights = getattr(torch, dtype)
     quantization = None
     if load_in_4bit:
@@ -30,14 +34,35 @@ def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> 
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=weights,
         )
-    return AutoModelForCausalLM.from_pretrained(
-        path, dtype=weights, attn_implementation="sdpa", quantization_config=quantization
+    model, info = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=weights,
+        attn_implementation="sdpa",
+        quantization_config=quantization,
+        output_loading_info=True,
     )
+    _check_complete(path, info)
+    return model
 
 
 def load_vision_tower(path: str, dtype: str = "float32") -> CLIPVisionModel:
-    """The vision tower of a CLIP directory."""
-    return CLIPVisionModel.from_pretrained(path, dtype=getattr(torch, dtype), attn_implementation="sdpa")
+    """The vision tower of a CLIP directory, which may hold CLIP's text side as well.
+
+    Raises:
+        UserError: weights are missing from the directory.
+    """
+    model, info = CLIPVisionModel.from_pretrained(
+        path, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True
+    )
+    _check_complete(path, info)
+    return model
+
+
+def _check_complete(path: str, info: dict[str, Any]) -> None:
+    """transformers fills what is missing with random numbers and trains on."""
+    wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if wrong:
+        raise UserError(f"{path}: lacks the weights {', '.join(wrong[:4])}; prepare or download it again")
 
 
 class LeanLLaVAModel(LLaVAModel):

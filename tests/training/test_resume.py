@@ -1,0 +1,104 @@
+"""A run that was interrupted goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from llava_tuning.errors import UserError
+
+pytestmark = pytest.mark.training
+
+
+class Code:
+    """What runs when a pickle is read."""
+
+    def __reduce__(self) -> tuple:
+        return (Path("pwned").touch, ())
+
+
+@pytest.fixture(scope="module")
+def changes(projector: Path) -> dict[str, object]:
+    """The settings of `lora_run`."""
+    return {"projector_checkpoint": projector, "max_steps": 10, "save_steps": 5}
+
+
+@pytest.fixture(scope="module")
+def resumed(lora_run: Path, start: Callable[..., int], runs: Path, changes: dict[str, object]) -> Path:
+    """`lora_run`, interrupted in step 8 while it wrote a line, resumed from its checkpoint of step 5."""
+    work_dir = runs / "resumed"
+    work_dir.mkdir()
+    shutil.copyfile(lora_run / "iter_5.pth", work_dir / "iter_5.pth")
+    for name in ("loss.jsonl", "samples.jsonl"):
+        lines = (lora_run / name).read_text(encoding="utf-8").split("\n")
+        kept = [line for line in lines if line and json.loads(line)["step"] < 8]
+        (work_dir / name).write_text("\n".join(kept) + '\n{"step": 8, "lo', encoding="utf-8")
+    assert start("lora", work_dir, {"resume": "auto"}, **changes) == 0
+    return work_dir
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def test_losses_and_rates_are_those_of_the_unbroken_run(lora_run: Path, resumed: Path) -> None:
+    """Steps 6 to 10 cross the end of the first epoch."""
+    expected = rows(lora_run / "loss.jsonl")
+    found = rows(resumed / "loss.jsonl")
+    assert [row["step"] for row in found] == list(range(1, 11))
+    for name in ("loss", "lr"):
+        assert [row[name] for row in found] == pytest.approx([row[name] for row in expected], rel=1e-6)
+
+
+def test_weights_and_optimizer_are_those_of_the_unbroken_run(lora_run: Path, resumed: Path) -> None:
+    expected, found = (torch.load(run / "iter_10.pth", weights_only=True) for run in (lora_run, resumed))
+    torch.testing.assert_close(found["state_dict"], expected["state_dict"], rtol=1e-5, atol=1e-7)
+    for number, state in expected["optimizer"]["state"].items():
+        torch.testing.assert_close(found["optimizer"]["state"][number], state, rtol=1e-5, atol=1e-9)
+
+
+def test_answers_are_those_of_the_unbroken_run(lora_run: Path, resumed: Path) -> None:
+    """The run answers once more where it resumes; no step is there twice."""
+    found = rows(resumed / "samples.jsonl")
+    assert [row["step"] for row in found] == [0, 2, 4, 5, 6, 8, 10]
+    expected = {row["step"]: row["answer"] for row in rows(lora_run / "samples.jsonl")}
+    assert all(row["answer"] == expected[row["step"]] for row in found if row["step"] != 5)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
+    lora_run: Path,
+    start: Callable[..., int],
+    changes: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    checkpoint = torch.load(lora_run / "iter_5.pth", weights_only=True)
+    torch.save({**checkpoint, "extra": Code()}, tmp_path / "iter_5.pth")
+    with pytest.raises(UserError, match=r"iter_5\.pth: not readable as weights alone"):
+        start("lora", tmp_path, {"resume": "auto"}, **changes)
+    # The training process would not run it either.
+    config = Config.fromfile(lora_run / "config.py")
+    config.update(work_dir=str(tmp_path), resume=True, load_from=str(tmp_path / "iter_5.pth"))
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        Runner.from_cfg(config).train()
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_nothing_to_resume_from_is_told(
+    start: Callable[..., int], changes: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"holds no checkpoint .*; start without --resume"):
+        start("lora", tmp_path, {"resume": "auto"}, **changes)
+    with pytest.raises(UserError, match=r"--resume-from gone\.pth: no such checkpoint"):
+        start("lora", tmp_path, {"resume": "gone.pth"}, **changes)
+    (tmp_path / "iter_7.pth").write_bytes(b"half a file")
+    with pytest.raises(UserError, match=r"iter_7\.pth: not readable"):
+        start("lora", tmp_path, {"resume": "auto"}, **changes)
