@@ -1,4 +1,4 @@
-"""What is wrong is told in a sentence and by exit status 2, before anything is loaded; a crash is no success."""
+"""What is wrong is told in a sentence and by exit status 2, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fail(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> Fail:
-    """Train with changed settings, and be refused before anything is loaded or written; returns the message."""
+    """Train with changed settings and be refused before anything is loaded; returns the message."""
 
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("something was loaded or started")
