@@ -93,10 +93,11 @@ def _tokenize(
         tokens_per_image=patches,
         max_length=max_length,
     )
+    pictures = rendered.input_ids.count(IMAGE_TOKEN_INDEX)
+    if pictures % patches:  # cut inside the picture (a record has one): end before it
+        rendered = rendered.truncated(rendered.input_ids.index(IMAGE_TOKEN_INDEX))
+        pictures = 0
     supervised = sum(label != IGNORE_INDEX for label in rendered.labels)
-    pictures = sum(token == IMAGE_TOKEN_INDEX for token in rendered.input_ids)
-    if pictures % patches:  # cut inside a picture: nothing after it is left to learn from either
-        supervised = 0
     return {
         "input_ids": rendered.input_ids,
         "labels": rendered.labels,

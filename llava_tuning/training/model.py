@@ -34,14 +34,15 @@ def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> 
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=weights,
         )
-    model, info = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=weights,
         attn_implementation="sdpa",
         quantization_config=quantization,
         output_loading_info=True,
     )
-    _check_complete(path, info)
+    model: LlamaForCausalLM = loaded[0]
+    _check_complete(path, loaded[1])
     return model
 
 
@@ -51,10 +52,11 @@ def load_vision_tower(path: str, dtype: str = "float32") -> CLIPVisionModel:
     Raises:
         UserError: weights are missing from the directory.
     """
-    model, info = CLIPVisionModel.from_pretrained(
+    loaded: Any = CLIPVisionModel.from_pretrained(
         path, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True
     )
-    _check_complete(path, info)
+    model: CLIPVisionModel = loaded[0]
+    _check_complete(path, loaded[1])
     return model
 
 

@@ -107,6 +107,23 @@ def test_records_that_are_cut_before_their_answer_are_left_out(
     assert [sample["input_ids"] for sample in make(max_length)] == expected
 
 
+def test_a_record_that_is_cut_inside_its_picture_ends_before_it(
+    data: Path, make: Callable[..., RecordsDataset]
+) -> None:
+    """The picture comes with the second question, so the first answer is still there to learn from."""
+    row = json.loads((data / "pretrain.json").read_text())[0]
+    hello = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"}]
+    row["conversations"] = [*hello, *row["conversations"]]
+    (data / "late.json").write_text(json.dumps([row]))
+    whole = make(1024, "late.json")[0]
+    at = whole["input_ids"].index(IMAGE_TOKEN_INDEX)
+    for max_length in (at, at + 1, at + PATCHES - 1):
+        (sample,) = make(max_length, "late.json")
+        assert sample == {"input_ids": whole["input_ids"][:at], "labels": whole["labels"][:at]}
+    (sample,) = make(at + PATCHES, "late.json")
+    assert len(sample["input_ids"]) == at + PATCHES and "pixel_values" in sample
+
+
 def test_a_batch_is_padded_and_masked(dataset: RecordsDataset) -> None:
     samples = [dataset[0], dataset[1], dataset[2]]
     batch: dict[str, torch.Tensor] = collate(samples)["data"]

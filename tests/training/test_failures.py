@@ -19,6 +19,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from llava_tuning import cli
 from llava_tuning.errors import UserError
 from llava_tuning.training import launch
+from llava_tuning.training import run as training_process
 from llava_tuning.training.model import load_llm, load_vision_tower
 
 PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
@@ -175,6 +176,7 @@ def test_an_unknown_config_suggests_similar_ones(call: Callable[..., tuple[int, 
         assert PRETRAIN in said
 
 
+@pytest.mark.training
 def test_4_bit_without_a_gpu(fail: Fail, projector: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -221,6 +223,21 @@ def test_the_training_processs_status_is_passed_on(
     monkeypatch.setattr(launch.subprocess, "run", run)
     options = [part for pair in settings() for part in ("--set", pair)]
     assert call("train", PRETRAIN, "--work-dir", tmp_path / "run", *options)[0] == status
+
+
+def test_the_training_process_tells_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import xtuner.tools.train
+
+    def told() -> None:
+        raise UserError("models/x: lacks the weights w; prepare it again")
+
+    monkeypatch.setattr(xtuner.tools.train, "main", told)
+    with pytest.raises(SystemExit) as end:
+        training_process.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "llava-tuning: models/x: lacks the weights w; prepare it again\n"
 
 
 @pytest.mark.parametrize(("part", "load"), [("llm", load_llm), ("vision_tower", load_vision_tower)])

@@ -162,11 +162,26 @@ def test_the_vision_tower_is_differentiated_only_where_it_is_trained(
     assert bool(moved) == (kind == "vision_lora")
 
 
+def test_a_lora_base_keeps_bfloat16_and_what_trains_is_float32(
+    build: Callable[..., LeanLLaVAModel], load_config: Callable[..., Config], batch: Batch
+) -> None:
+    expected = build("lora")(batch)["loss"].item()
+    config = load_config("lora")
+    config.model.llm.dtype = "bfloat16"
+    model: LeanLLaVAModel = BUILDER.build(config.model)
+    for parameter in model.llm.parameters():
+        assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16)
+    assert {parameter.dtype for parameter in model.projector.parameters()} == {torch.float32}
+    loss = model(batch)["loss"]
+    assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected, rel=0.05)
+
+
 def test_pictures_and_their_positions_must_agree(build: Callable[..., LeanLLaVAModel], batch: Batch) -> None:
     with pytest.raises(ValueError, match=r"32 picture positions, but \(1, 16\) features"):
         build("pretrain")({**batch, "pixel_values": batch["pixel_values"][:1]})
 
 
+@pytest.mark.training
 def test_stage_2_starts_from_stage_1s_projector(build: Callable[..., LeanLLaVAModel], projector: Any) -> None:
     state = torch.load(projector, weights_only=True)["state_dict"]
     model = build("lora", projector_checkpoint=projector)
@@ -174,6 +189,7 @@ def test_stage_2_starts_from_stage_1s_projector(build: Callable[..., LeanLLaVAMo
         assert torch.equal(value, state[f"projector.{name}"])
 
 
+@pytest.mark.training
 def test_half_a_projector_is_refused(
     build: Callable[..., LeanLLaVAModel], projector: Any, tmp_path: Any
 ) -> None:
