@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from llava_tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def register(app: typer.Typer) -> None:
@@ -21,11 +27,15 @@ def _group() -> None:
 
 
 def easy_vqa(
-    model: Annotated[str, typer.Argument(help="A model directory, or 'default' for the embedded model.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Model directories, or 'default'; several share one table.")
+    ],
     limit: Annotated[int | None, typer.Option(min=1, help="A random sample of so many questions.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses the sample.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Write scores and answers as JSON.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of answers as PNG.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write a contact sheet of the first model's answers as PNG.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -35,9 +45,8 @@ def easy_vqa(
     from rich.console import Console
     from rich.progress import Progress
 
-    from llava_tuning.errors import UserError
     from llava_tuning.evaluation.contact_sheet import contact_sheet, sheet_rows
-    from llava_tuning.evaluation.easy_vqa import evaluate_easy_vqa
+    from llava_tuning.evaluation.easy_vqa import EasyVqaReport, evaluate_easy_vqa
     from llava_tuning.evaluation.table import accuracy_table
     from llava_tuning.inference.backend import load_backend
     from llava_tuning.inference.loading import require_eyes
@@ -53,23 +62,48 @@ def easy_vqa(
                 raise UserError(
                     f"{file}: cannot be written ({error.strerror}); choose another file"
                 ) from None
-    require_eyes(resolve_model(model))
-    backend = load_backend(model, device)
+    names = _distinct_names(models)
+    for model in models:
+        require_eyes(resolve_model(model))
+    reports: dict[str, EasyVqaReport] = {}
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("asking", total=None)
-        report = evaluate_easy_vqa(
-            backend,
-            limit,
-            seed,
-            batch_size=batch_size,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
-    Console().print(accuracy_table({backend.name: report}))
-    if report.unparseable:
-        typer.echo(f"{report.unparseable} of the model's answers were none of the 13 possible ones.")
+        for name, model in zip(names, models, strict=True):
+            backend = load_backend(model, device)
+            task = progress.add_task(f"asking {name}", total=None)
+            reports[name] = evaluate_easy_vqa(
+                backend,
+                limit,
+                seed,
+                batch_size=batch_size,
+                progress=partial(_advance, progress, task),
+            )
+            del backend  # before the next model is loaded
+            if out is not None:  # what is there already, should the next model fail
+                results = [report.to_dict() for report in reports.values()]
+                value = results[0] if len(models) == 1 else results
+                out.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    Console().print(accuracy_table(reports))
+    for name, report in reports.items():
+        if report.unparseable:
+            typer.echo(f"{report.unparseable} of {name}'s answers were none of the 13 possible ones.")
     if out is not None:
-        out.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         typer.echo(f"{out}: scores and answers")
     if sheet is not None:
-        contact_sheet(sheet_rows(report), sheet)
+        contact_sheet(sheet_rows(reports[names[0]]), sheet)
         typer.echo(f"{sheet}: contact sheet")
+
+
+def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total)
+
+
+def _distinct_names(models: list[str]) -> list[str]:
+    """What each model is called in the table: its directory's name, or the whole path where names repeat.
+
+    Raises:
+        UserError: a model is named twice.
+    """
+    if len(set(models)) < len(models):
+        raise UserError("a model is named twice; name each once")
+    short = [Path(model).name for model in models]
+    return short if len(set(short)) == len(short) else models
