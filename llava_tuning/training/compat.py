@@ -17,7 +17,7 @@ def apply() -> None:
     """Patch in place; calling it twice changes nothing."""
     # XTuner imports a check that transformers 5 dropped, because safetensors became a requirement.
     if not hasattr(transformers.utils, "is_safetensors_available"):
-        transformers.utils.is_safetensors_available = lambda: True
+        transformers.utils.is_safetensors_available = lambda: True  # type: ignore[attr-defined]
     # XTuner asks the device module for bfloat16 support; the CPU's module has no such question.
     if not hasattr(torch.cpu, "is_bf16_supported"):
         torch.cpu.is_bf16_supported = lambda: True  # type: ignore[attr-defined]

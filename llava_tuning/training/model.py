@@ -78,6 +78,9 @@ class LeanLLaVAModel(LLaVAModel):
         projector_checkpoint: a stage 1 checkpoint (`iter_N.pth`) whose projector training starts from.
     """
 
+    llm: Any
+    visual_encoder: Any
+
     def __init__(
         self,
         *args: Any,
@@ -139,7 +142,8 @@ class LeanLLaVAModel(LLaVAModel):
 
     def language_model(self) -> LlamaForCausalLM:
         """The Llama inside a LoRA wrapper, or itself."""
-        return self.llm.get_base_model() if self.use_llm_lora else self.llm
+        llm: LlamaForCausalLM = self.llm.get_base_model() if self.use_llm_lora else self.llm
+        return llm
 
     def picture_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(pictures, 3, side, side) to (pictures, patches, text hidden)."""
