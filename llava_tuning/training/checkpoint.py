@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from llava_tuning.errors import UserError
+from llava_tuning.training import compat
 
 
 def read_weights(checkpoint: str | Path) -> dict[str, Any]:
     """The `state_dict` of an `iter_N.pth`, mapped from the file rather than read.
 
+    DeepSpeed writes `iter_N.pth` as a directory with a share of the weights for each process; these are put
+    together in float32.
+
     Raises:
-        UserError: the file is damaged, no checkpoint, or holds more than tensors and plain values.
+        UserError: the file is damaged, no checkpoint, or holds more than tensors and plain values; the
+            directory is incomplete, or DeepSpeed is not installed.
     """
+    if Path(checkpoint).is_dir():
+        return _read_deepspeed(Path(checkpoint))
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         weights: dict[str, Any] = state.get("state_dict", state)
@@ -25,3 +35,29 @@ def read_weights(checkpoint: str | Path) -> dict[str, Any]:
             f"{checkpoint}: not readable as weights alone ({reason}); name the iter_N.pth of a run"
         ) from None
     return weights
+
+
+def _read_deepspeed(checkpoint: Path) -> dict[str, Any]:
+    check_deepspeed(f"{checkpoint}: was written by DeepSpeed, and reading it")
+    compat.apply()
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    # DeepSpeed unpickles, which can run code. Its checkpoints are read only where the user names them or the
+    # run that wrote them, as for resuming the run; nothing searches for or downloads one.
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            state: dict[str, Any] = get_fp32_state_dict_from_zero_checkpoint(
+                str(checkpoint.absolute().parent), tag=checkpoint.name
+            )
+    except Exception as error:  # files missing or cut off, of another version, no checkpoint at all
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(
+            f"{checkpoint}: not readable as a checkpoint of DeepSpeed ({reason}); name a complete iter_N.pth"
+        ) from None
+    return state
+
+
+def check_deepspeed(need: str) -> None:
+    """Raise a UserError that begins with `need` where DeepSpeed is not installed."""
+    if importlib.util.find_spec("deepspeed") is None:
+        raise UserError(f"{need} needs DeepSpeed: pip install deepspeed")

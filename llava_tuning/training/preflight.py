@@ -168,7 +168,7 @@ def _directory(config: Config, name: str) -> Path:
 
 
 def _check_projector(checkpoint: str, vision_hidden: int, text_hidden: int) -> None:
-    if not Path(checkpoint).is_file():
+    if not Path(checkpoint).exists():
         raise UserError(
             f"projector_checkpoint = {checkpoint}: no such file; name the iter_N.pth of a pretrain run"
         )
