@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from llava_tuning.errors import UserError
+
 config_app = typer.Typer(help="The configs that come with the project.", no_args_is_help=True)
 
 
@@ -21,14 +23,24 @@ def register(app: typer.Typer) -> None:
 
 def train(
     config: Annotated[str, typer.Argument(help="A config's name (`config list`) or file.")],
-    work_dir: Annotated[Path | None, typer.Option(help="Where the run writes; work_dirs/CONFIG by default.")] = None,
-    set_: Annotated[list[str], typer.Option("--set", help="Override a setting: NAME=VALUE; repeatable.")] = [],  # noqa: B006
+    work_dir: Annotated[
+        Path | None, typer.Option(help="Where the run writes; work_dirs/CONFIG by default.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: NAME=VALUE; repeatable.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
     resume_from: Annotated[str | None, typer.Option(help="Go on from this checkpoint.")] = None,
-    deepspeed: Annotated[str | None, typer.Option(help="zero1, zero2, zero3 or a DeepSpeed JSON file.")] = None,
-    nproc_per_node: Annotated[int, typer.Option(help="Processes (GPUs) on this machine.")] = 1,
-    nnodes: Annotated[int, typer.Option(help="Machines; give torchrun's rendezvous options after --.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan, stop.")] = False,
+    deepspeed: Annotated[
+        str | None, typer.Option(help="zero1, zero2, zero3 or a DeepSpeed JSON file.")
+    ] = None,
+    nproc_per_node: Annotated[int, typer.Option(min=1, help="Processes (GPUs) on this machine.")] = 1,
+    nnodes: Annotated[
+        int, typer.Option(min=1, help="Machines; give torchrun's rendezvous options after --.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, print the plan, stop.")
+    ] = False,
     torchrun_args: Annotated[list[str] | None, typer.Argument(help="More options for torchrun.")] = None,
 ) -> None:
     """Train a stage by a config, through XTuner: checks everything first, shows progress, can be resumed."""
@@ -37,7 +49,7 @@ def train(
     status = run(
         config,
         work_dir,
-        set_,
+        set_ or (),
         resume=resume_from or ("auto" if resume else None),
         deepspeed=deepspeed,
         nproc_per_node=nproc_per_node,
@@ -49,22 +61,27 @@ def train(
 
 
 def train_clip(
-    data: Annotated[list[str], typer.Argument(help="Records with captions: FILE.json or FILE.json:IMAGE_FOLDER.")],
+    data: Annotated[
+        list[str], typer.Argument(help="Records with captions: FILE.json or FILE.json:IMAGE_FOLDER.")
+    ],
     out: Annotated[Path, typer.Option(help="Directory for the vision tower and its picture processor.")],
-    image_size: Annotated[int, typer.Option(help="Side of a picture, pixels.")] = 96,
-    patch_size: Annotated[int, typer.Option(help="Side of a patch, pixels.")] = 16,
-    width: Annotated[int, typer.Option(help="Hidden size.")] = 256,
-    layers: Annotated[int, typer.Option(help="Layers of the vision tower.")] = 6,
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 20,
-    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 256,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 5e-4,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and shifts.")] = 0,
-    tokenizer: Annotated[str, typer.Option(help="Tokenizer directory for captions; SmolLM2's by default.")] = "smollm2",
+    image_size: Annotated[int, typer.Option(min=1, help="Side of a picture, pixels.")] = 96,
+    patch_size: Annotated[int, typer.Option(min=1, help="Side of a patch, pixels.")] = 16,
+    width: Annotated[int, typer.Option(min=1, help="Hidden size.")] = 256,
+    layers: Annotated[int, typer.Option(min=1, help="Layers of the vision tower.")] = 6,
+    epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pictures a step.")] = 256,
+    lr: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 5e-4,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order and shifts.")] = 0,
+    tokenizer: Annotated[
+        str, typer.Option(help="Tokenizer directory for captions; SmolLM2's by default.")
+    ] = "smollm2",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
 ) -> None:
     """Train a small CLIP contrastively on captioned pictures and save its vision tower."""
+    _ready()
     from llava_tuning.models.smollm2 import smollm2_directory
-    from llava_tuning.training.clip import ClipSettings
+    from llava_tuning.training.clip import HEAD_WIDTH, ClipSettings
     from llava_tuning.training.clip import train_clip as run
 
     pairs = []
@@ -76,7 +93,7 @@ def train_clip(
         patch_size=patch_size,
         width=width,
         layers=layers,
-        heads=max(1, width // 64),
+        heads=max(1, width // HEAD_WIDTH),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
@@ -93,38 +110,45 @@ def export(
     checkpoint: Annotated[Path | None, typer.Option(help="An iter_N.pth; the newest by default.")] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
     parts: Annotated[
-        bool, typer.Option("--parts", help="Only vision tower, projector and adapter, without the language model.")
+        bool,
+        typer.Option("--parts", help="Only vision tower, projector and adapter, without the language model."),
     ] = False,
 ) -> None:
-    """Make a model directory from a training checkpoint, adapters merged, checked against the trained model."""
+    """Make a model directory from a training checkpoint, adapters merged, checked against the run's model."""
     if dtype not in ("bfloat16", "float16", "float32"):
         raise typer.BadParameter("choose bfloat16, float16 or float32", param_hint="--dtype")
-    from llava_tuning.training import compat
-
-    compat.apply()
+    _ready()
     from llava_tuning.training.export import export as run
     from llava_tuning.training.export import export_parts
 
     if parts:
-        typer.echo(f"{export_parts(work_dir, out, checkpoint)}: vision tower, projector and adapter written")
+        written = export_parts(work_dir, out, checkpoint)
+        typer.echo(f"{written}: vision tower, projector and adapter written")
         return
     report = run(work_dir, out, checkpoint, dtype)
     typer.echo(
-        f"{report.directory}: written and read back. Largest logit difference, float32, on a wide, a tall and a "
-        f"square picture: trained to merged {report.merged_difference:.1e}, written to read "
-        f"{report.reloaded_difference:.1e}; rounding to {dtype} moves logits by up to {report.rounding_difference:.1e}."
+        f"{report.directory}: written and read back. Largest logit difference, float32, on a wide, a tall "
+        f"and a square picture: trained to merged {report.merged_difference:.1e}, written to read "
+        f"{report.reloaded_difference:.1e}; rounding to {dtype} moves logits by up to "
+        f"{report.rounding_difference:.1e}."
     )
 
 
 @config_app.command("list")
-def config_list(pattern: Annotated[str, typer.Option("--pattern", "-p", help="Part of the name.")] = "") -> None:
+def config_list(
+    pattern: Annotated[str, typer.Option("--pattern", "-p", help="Part of the name.")] = "",
+) -> None:
     """Names of the configs."""
     _compat()
     from llava_tuning.training.config import config_names
 
-    for name in config_names():
-        if pattern in name:
-            typer.echo(name)
+    names = [name for name in config_names() if pattern in name]
+    if not names:
+        raise UserError(
+            f"--pattern {pattern}: no config's name holds it; `llava-tuning config list` shows all"
+        )
+    for name in names:
+        typer.echo(name)
 
 
 @config_app.command("copy")
@@ -149,3 +173,11 @@ def _compat() -> None:
     from llava_tuning.training import compat
 
     compat.apply()
+
+
+def _ready() -> None:
+    """Before the heavy imports of a command that loads models."""
+    from llava_tuning.training import quiet
+
+    _compat()
+    quiet.apply()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +26,18 @@ from transformers import (
     CLIPTextConfig,
     CLIPVisionConfig,
     CLIPVisionModel,
+    PreTrainedTokenizerBase,
 )
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.training.places import check_place
 
 TEXT_LENGTH = 64  # tokens of a caption that the text side reads
 STATE_FILE = "train_state.pt"
+HEAD_WIDTH = 64  # of an attention head, as in every CLIP of OpenAI's
 SHIFT = 0.06  # pictures are moved by up to this share of their side while training
 
 
@@ -67,24 +71,25 @@ def train_clip(
         loss and retrieval accuracy (the right caption first, within a batch) over the last 50 steps.
 
     Raises:
-        UserError: sizes do not divide, no captioned picture, or nothing to resume from.
+        UserError: sizes do not divide, `out` cannot be written, no tokenizer, no captioned picture, or
+            nothing to resume from.
     """
-    if settings.image_size % settings.patch_size:
-        raise UserError(
-            f"image size {settings.image_size} is no multiple of patch size {settings.patch_size}"
-        )
-    torch.manual_seed(settings.seed)
+    _check_settings(settings)
+    check_place(out)
+    tokenizer = _load_tokenizer(tokenizer_directory)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    processor = picture_processor(settings.image_size)
-    pictures, captions = _load(data, processor)
-    tokens, caption_ids = _tokenise(captions, tokenizer_directory)
-    model = CLIPModel(_config(settings, len(AutoTokenizer.from_pretrained(tokenizer_directory)))).to(device)
+    torch.manual_seed(settings.seed)
+    model: Any = CLIPModel(_config(settings, len(tokenizer)))
+    model.to(device)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
     )
+    start = _resume(out, model, optimizer, device, settings) if resume else 0
+    processor = picture_processor(settings.image_size)
+    pictures, captions = _load(data, processor)
+    tokens, caption_ids = _tokenise(captions, tokenizer)
     batch = min(settings.batch_size, len(captions))
     steps = max(1, int(settings.epochs * (len(captions) // batch)))
-    start = _resume(out, model, optimizer, device) if resume else 0
     history: list[tuple[float, float]] = []
     saved = time.monotonic()
     columns = (
@@ -115,7 +120,7 @@ def train_clip(
             history.append((loss.item(), accuracy.item()))
             progress.update(task, completed=step + 1, state=f"loss {loss:.3f}  right caption {accuracy:.0%}")
             if time.monotonic() - saved > 60:
-                _save_state(out, model, optimizer, step + 1)
+                _save_state(out, model, optimizer, step + 1, settings)
                 saved = time.monotonic()
     scores = {
         "loss": float(np.mean([h[0] for h in history[-50:]] or [math.nan])),
@@ -145,8 +150,39 @@ def picture_processor(side: int) -> LlavaImageProcessorPil:
     )
 
 
+def _check_settings(settings: ClipSettings) -> None:
+    side, patch = settings.image_size, settings.patch_size
+    if side % patch:
+        below = side // patch * patch
+        near = f"{below} or {below + patch}" if below else str(patch)
+        raise UserError(f"image size {side} is no multiple of patch size {patch}; choose {near}")
+    if settings.width % settings.heads:
+        raise UserError(
+            f"{settings.heads} heads do not divide width {settings.width}; choose a multiple of {HEAD_WIDTH}"
+        )
+    for name, value in (("epochs", settings.epochs), ("lr", settings.lr)):
+        if not 0 < value < math.inf:  # written so that NaN fails too
+            raise UserError(f"--{name} {value}: give a number above 0")
+
+
+def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    if not (directory / "tokenizer_config.json").is_file():  # transformers would ask the hub for the name
+        raise UserError(
+            f"--tokenizer {directory}: no such tokenizer directory (no tokenizer_config.json); name a "
+            "prepared language model's"
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # each tokenizer class fails in its own way
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"--tokenizer {directory}: cannot be loaded ({reason}); name a prepared language model's"
+        ) from None
+    return tokenizer
+
+
 def _config(settings: ClipSettings, vocabulary: int) -> CLIPConfig:
-    shared = {
+    shared: dict[str, Any] = {
         "hidden_size": settings.width,
         "intermediate_size": 4 * settings.width,
         "num_attention_heads": settings.heads,
@@ -200,9 +236,8 @@ class _Resize:
         return np.clip(np.round(pixels["pixel_values"][0]), 0, 255).astype(np.uint8)
 
 
-def _tokenise(captions: list[str], tokenizer_directory: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def _tokenise(captions: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[torch.Tensor, torch.Tensor]:
     """(n, TEXT_LENGTH) ids closed and padded with 0, and an id for each distinct caption (n,)."""
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_directory)
     out = torch.zeros(len(captions), TEXT_LENGTH, dtype=torch.long)
     for row, ids in enumerate(tokenizer(captions, add_special_tokens=False)["input_ids"]):
         ids = ids[: TEXT_LENGTH - 1]
@@ -248,19 +283,40 @@ def _cosine(step: int, steps: int, warmup_ratio: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _save_state(out: Path, model: CLIPModel, optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save_state(
+    out: Path, model: CLIPModel, optimizer: torch.optim.Optimizer, step: int, settings: ClipSettings
+) -> None:
     out.mkdir(parents=True, exist_ok=True)
     part = out / f"{STATE_FILE}.part"
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    torch.save({**state, "settings": asdict(settings)}, part)
     part.replace(out / STATE_FILE)
 
 
-def _resume(out: Path, model: CLIPModel, optimizer: torch.optim.Optimizer, device: str) -> int:
+def _resume(
+    out: Path, model: CLIPModel, optimizer: torch.optim.Optimizer, device: str, settings: ClipSettings
+) -> int:
     if not (out / STATE_FILE).is_file():
         raise UserError(f"--resume: {out} holds no {STATE_FILE}; start without --resume")
-    state = torch.load(out / STATE_FILE, map_location=device, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        state = torch.load(out / STATE_FILE, map_location=device, weights_only=True)
+        before: dict[str, Any] = state["settings"]
+    except Exception as error:  # torch and pickle raise many kinds for damaged files
+        reason = str(error).partition("\n")[0][:200]
+        raise UserError(
+            f"--resume: {out / STATE_FILE} is damaged ({reason}); delete it and start without --resume"
+        ) from None
+    changed = [name for name, value in asdict(settings).items() if before.get(name) != value]
+    if changed:
+        was = ", ".join(f"{name} {before.get(name)} (now {getattr(settings, name)})" for name in changed)
+        raise UserError(f"--resume: {out} was begun with {was}; give the same, or start without --resume")
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError):  # the vocabulary alone is left to differ
+        raise UserError(
+            f"--resume: {out} was begun with another tokenizer; give the same, or start without --resume"
+        ) from None
     return int(state["step"])
 
 
@@ -272,7 +328,8 @@ def _save(
     scores: dict[str, float],
     pictures: int,
 ) -> None:
-    tower = CLIPVisionModel(model.config.vision_config)
+    shape: Any = model.config.vision_config
+    tower: Any = CLIPVisionModel(shape)
     source = getattr(model.vision_model, "vision_model", model.vision_model)
     target = getattr(tower, "vision_model", tower)
     target.load_state_dict(source.state_dict(), strict=True)

@@ -18,6 +18,7 @@ from mmengine.config import Config
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.precision import fast_dtype
+from llava_tuning.training.places import check_place
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 BASES = "_base_"
@@ -66,6 +67,7 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "number": (("lr", "max_epochs", "max_norm"), "a number above 0, e.g. 2e-4"),
     "truth": (("freeze_llm", "gradient_checkpointing", "load_in_4bit"), "True or False"),
+    "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
     "lora": (OPTIONAL, "a dict of peft's LoraConfig with a rank, e.g. dict(r=16, lora_alpha=32), or None"),
 }
 SETTINGS = (*PLACES, *OPTIONAL, "max_epochs", "max_steps", "warmup_ratio", "stage")
@@ -100,11 +102,15 @@ def copy_config(name: str, directory: Path) -> Path:
     target = directory / source.name
     if target.exists():
         raise UserError(f"{target}: is there already; choose another directory or delete it")
+    check_place(directory, "--directory")
+    try:
+        text = source.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{source}: not a config file; choose one of `llava-tuning config list`") from None
     (directory / BASES).mkdir(parents=True, exist_ok=True)
     for base in (CONFIGS / BASES).glob("*.py"):
         if not (directory / BASES / base.name).exists():
             shutil.copyfile(base, directory / BASES / base.name)
-    text = source.read_text(encoding="utf-8")
     target.write_text(text.replace(f'"../{BASES}/', f'"./{BASES}/'), encoding="utf-8")
     return target
 
@@ -139,7 +145,10 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
     try:
         config = Config.fromfile(path, import_custom_modules=False)
     except Exception as error:  # mmengine raises whatever the file's own code raises
-        raise UserError(f"{path}: not a valid config ({type(error).__name__}: {error})") from None
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(
+            f"{path}: not a valid config ({reason}); mend it or start from one of `llava-tuning config list`"
+        ) from None
     if overrides:
         config.merge_from_dict(overrides)
     for name in OPTIONAL:  # absent from the bases: mmengine merges no dict over None
@@ -172,6 +181,7 @@ def _check_kinds(config: Config) -> None:
                 "count": number and isinstance(value, int) and value >= 1,
                 "number": number and value > 0,
                 "truth": isinstance(value, bool),
+                "list": isinstance(value, (list, tuple)),
                 "lora": isinstance(value, dict) and isinstance(value.get("r"), int),
             }[kind]
             if not fits:

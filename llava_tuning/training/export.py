@@ -19,9 +19,16 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.llava import assemble, load_image_processor, load_llava, save_llava, tokens_per_image
-from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
+from llava_tuning.models.provenance import (
+    BaseModelSource,
+    Provenance,
+    hash_file,
+    read_provenance,
+    write_provenance,
+)
 from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
+from llava_tuning.training.places import check_place
 
 TOLERANCE = 1e-3  # largest difference of a logit, in float32
 PROBE_QUESTION = "What is in the picture?"
@@ -46,7 +53,7 @@ def export(
     Args:
         work_dir: the directory of a training run.
         out: where the model goes; must not hold a model yet.
-        checkpoint: an `iter_N.pth`; the newest of the run when None.
+        checkpoint: an `iter_N.pth`, which is a directory where DeepSpeed wrote it; the newest when None.
         dtype: of the written weights.
 
     Raises:
@@ -64,7 +71,7 @@ def export(
     reference = [_training_logits(model, tokenizer, image_processor, picture, patches) for picture in probes]
 
     llm = model.llm.merge_and_unload() if model.use_llm_lora else model.llm
-    vision = (
+    vision: Any = (
         model.visual_encoder.merge_and_unload() if model.use_visual_encoder_lora else model.visual_encoder
     )
     projector = {k.removeprefix("model."): v for k, v in model.projector.state_dict().items()}
@@ -82,8 +89,8 @@ def export(
     save_llava(merged.to(getattr(torch, dtype)), processor, out)
     del merged
     gc.collect()
-    reloaded, tokenizer, image_processor = load_llava(out, dtype=torch.float32)
-    reloaded_difference = _compare(reloaded, tokenizer, image_processor, probes, rounded, vocabulary)
+    reloaded, own_tokenizer, own_processor = load_llava(out, dtype=torch.float32)
+    reloaded_difference = _compare(reloaded, own_tokenizer, own_processor, probes, rounded, vocabulary)
     if reloaded_difference > TOLERANCE:
         raise UserError(
             f"{out}: reads back differently by {reloaded_difference:.2e}; delete it and export again"
@@ -97,10 +104,11 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
         raise UserError(
             f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory"
         )
+    check_place(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: holds a model already; choose another directory or delete it")
     chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
-    if chosen is None or not chosen.is_file():
+    if chosen is None or not chosen.exists():
         raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
     return Config.fromfile(work_dir / FITTED_CONFIG), chosen
 
@@ -144,11 +152,12 @@ def _training_logits(
 def _serving_logits(
     model: LlavaForConditionalGeneration, tokenizer: Any, image_processor: Any, picture: Image.Image
 ) -> torch.Tensor:
+    vision: Any = model.config.vision_config
     rendered = render_conversation(
         tokenizer,
         [Message("user", PROBE_QUESTION, images=1)],
         image_token_id=model.config.image_token_id,
-        tokens_per_image=tokens_per_image(model.config.vision_config),
+        tokens_per_image=tokens_per_image(vision),
         generation_prompt=True,
     )
     pixels = image_processor(picture, return_tensors="pt")["pixel_values"]
@@ -193,17 +202,28 @@ def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
         config_hash=hash_file(work_dir / FITTED_CONFIG),
         data={
             Path(config.data_path).name: hash_file(config.data_path),
-            checkpoint.name: hash_file(checkpoint),
+            **_checkpoint_hashes(checkpoint),
         },
         template=tokenizer.chat_template,
     )
 
 
+def _checkpoint_hashes(checkpoint: Path) -> dict[str, str]:
+    if checkpoint.is_file():
+        return {checkpoint.name: hash_file(checkpoint)}
+    files = sorted(path for path in checkpoint.iterdir() if path.is_file())
+    return {f"{checkpoint.name}/{file.name}": hash_file(file) for file in files}
+
+
 def _base(role: str, directory: str) -> BaseModelSource:
-    weights = sorted(Path(directory).glob("*.safetensors"))
-    return BaseModelSource(
-        role=role, name=Path(directory).name, hashes={file.name: hash_file(file) for file in weights}
-    )
+    """What the directory was prepared from, where its own provenance says so, and its weights."""
+    weights = {file.name: hash_file(file) for file in sorted(Path(directory).glob("*.safetensors"))}
+    provenance = read_provenance(directory)
+    for source in provenance.base_models if provenance is not None else ():
+        if source.role == role:
+            prepared = {f"prepared/{name}": value for name, value in weights.items()}
+            return source.model_copy(update={"hashes": {**source.hashes, **prepared}})
+    return BaseModelSource(role=role, name=Path(directory).resolve().name, hashes=weights)
 
 
 def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None) -> Path:
@@ -223,7 +243,7 @@ def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path |
             f"{work_dir}: parts need an adapter and a frozen vision tower; use export without --parts"
         )
     out.mkdir(parents=True, exist_ok=True)
-    model.llm.to(torch.bfloat16).save_pretrained(out / "llm_adapter")
+    model.llm.to(torch.bfloat16).save_pretrained(str(out / "llm_adapter"))
     adapter_config = out / "llm_adapter" / "adapter_config.json"
     values = json.loads(adapter_config.read_text(encoding="utf-8"))
     values["base_model_name_or_path"] = None  # a path of this machine means nothing elsewhere

@@ -18,6 +18,7 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.training.model import LeanLLaVAModel
+from llava_tuning.training.quiet import set_console_level
 
 LOSS_FILE = "loss.jsonl"
 SAMPLES_FILE = "samples.jsonl"
@@ -89,7 +90,8 @@ def greedy_answer(
     if image is not None:
         picture = open_picture(Path(dataset.image_folder) / image)
         pixels = dataset.image_processor(picture, return_tensors="pt")["pixel_values"].to(device)
-    dtype = model.language_model().get_input_embeddings().weight.dtype
+    embedding: Any = model.language_model().get_input_embeddings()
+    dtype = embedding.weight.dtype
     with torch.autocast(device.type, dtype=dtype, enabled=device.type == "cuda" and dtype != torch.float32):
         embeds = model.embed(torch.tensor([rendered.input_ids], device=device), pixels)
         ids = model.llm.generate(
@@ -121,13 +123,14 @@ class ProgressHook(Hook):
         self.progress: Any = None
 
     def before_train(self, runner: Runner) -> None:
-        if not (is_main_process() and sys.stdout.isatty()):
+        if not is_main_process():
+            return
+        if not sys.stdout.isatty():
+            set_console_level(runner.logger, logging.INFO)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        for handler in runner.logger.handlers:  # the log file keeps every line
-            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-                handler.setLevel(logging.WARNING)
+        set_console_level(runner.logger, logging.WARNING)
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llava_tuning.errors import UserError
-from llava_tuning.training import compat
+from llava_tuning.training import compat, quiet
+from llava_tuning.training.places import check_place
 
 FITTED_CONFIG = "config.py"
+STRATEGIES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")  # XTuner's own
 
 
 def train(
@@ -33,7 +34,7 @@ def train(
         work_dir: where checkpoints, logs and curves go; `work_dirs/CONFIG` when None.
         settings: `NAME=VALUE` overrides.
         resume: "auto" for the newest checkpoint in the work directory, or a checkpoint's path.
-        deepspeed: "zero1", "zero2", "zero3" or a DeepSpeed JSON file.
+        deepspeed: one of `STRATEGIES` or a DeepSpeed JSON file.
         nproc_per_node, nnodes, launcher_args: passed to torchrun.
         dry_run: stop after the plan.
 
@@ -41,7 +42,9 @@ def train(
         UserError: something the config names is missing or does not fit.
     """
     compat.apply()
+    quiet.apply()
     from llava_tuning.training import preflight
+    from llava_tuning.training.checkpoint import check_deepspeed
     from llava_tuning.training.config import (
         config_path,
         fit_to_machine,
@@ -50,8 +53,12 @@ def train(
         total_steps,
     )
 
+    if deepspeed is not None:
+        _check_strategy(deepspeed)
+        check_deepspeed("--deepspeed")
     path = config_path(name)
     work_dir = Path(work_dir or Path("work_dirs") / path.stem)
+    check_place(work_dir, "--work-dir")
     overrides = parse_settings(settings)
     config = load_settings(path, overrides)
     preflight.resolve_paths(config)
@@ -65,9 +72,7 @@ def train(
         return 0
     if resume is not None:
         config.resume = True
-        config.load_from = str(_checkpoint_to_resume(resume, work_dir))
-    if deepspeed is not None and importlib.util.find_spec("deepspeed") is None:
-        raise UserError("--deepspeed needs DeepSpeed: pip install deepspeed")
+        config.load_from = str(_checkpoint_to_resume(resume, work_dir, deepspeed is not None))
     work_dir.mkdir(parents=True, exist_ok=True)
     fitted = work_dir / FITTED_CONFIG
     config.dump(fitted)
@@ -89,12 +94,19 @@ def train(
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The newest checkpoint of a work directory, or None."""
+    """The newest checkpoint of a work directory, or None; a file, or a directory where DeepSpeed wrote it."""
     checkpoints = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
     return checkpoints[-1] if checkpoints else None
 
 
-def _checkpoint_to_resume(resume: str, work_dir: Path) -> Path:
+def _check_strategy(deepspeed: str) -> None:
+    if deepspeed not in STRATEGIES and not Path(deepspeed).is_file():
+        raise UserError(
+            f"--deepspeed {deepspeed}: choose {', '.join(STRATEGIES)} or name a DeepSpeed JSON file"
+        )
+
+
+def _checkpoint_to_resume(resume: str, work_dir: Path, deepspeed: bool) -> Path:
     from llava_tuning.training.checkpoint import read_weights
 
     checkpoint = latest_checkpoint(work_dir) if resume == "auto" else Path(resume)
@@ -102,6 +114,9 @@ def _checkpoint_to_resume(resume: str, work_dir: Path) -> Path:
         raise UserError(f"--resume: {work_dir} holds no checkpoint (iter_N.pth); start without --resume")
     if not checkpoint.exists():
         raise UserError(f"--resume-from {resume}: no such checkpoint; name the iter_N.pth of a run")
-    if checkpoint.is_file():  # DeepSpeed's are directories
+    if checkpoint.is_dir() != deepspeed:  # DeepSpeed's are directories
+        written, remedy = ("by", "with") if checkpoint.is_dir() else ("without", "without")
+        raise UserError(f"{checkpoint}: was written {written} DeepSpeed; resume it {remedy} --deepspeed")
+    if checkpoint.is_file():
         read_weights(checkpoint)
     return checkpoint

@@ -11,9 +11,11 @@ import sys
 def main() -> None:
     """Run `xtuner.tools.train` on this process's arguments; a UserError is one sentence and exit status 2."""
     from llava_tuning.errors import UserError
-    from llava_tuning.training import compat
+    from llava_tuning.training import compat, quiet
 
     compat.apply()
+    quiet.apply()
+    quiet.keep_preamble_in_log_file()
     from xtuner.tools.train import main as train
 
     try:

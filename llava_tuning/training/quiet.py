@@ -1,0 +1,46 @@
+"""Keep other libraries' own bars and notes out of a run's output; warnings about the user's run stay."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+
+def apply() -> None:
+    """Silence what says nothing about the run; call it before bitsandbytes is imported."""
+    import datasets
+    from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    gguf.tqdm = transformers_logging.tqdm  # the one bar of transformers that heeds no switch
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    # On import, that an optional faster kernel for CPUs is absent.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # peft asks transformers by the older name.
+    warnings.filterwarnings("ignore", message=r".*is_gradient_checkpointing. is deprecated")
+
+
+def keep_preamble_in_log_file() -> None:
+    """Open mmengine's console for warnings only; `ProgressHook` opens it where it shows no bar.
+
+    Environment, configuration and table of hooks are hundreds of lines; the log file keeps them.
+    """
+    from mmengine.logging import MMLogger
+
+    original = MMLogger.__init__
+
+    def quieter(self: MMLogger, *args: object, **kwargs: object) -> None:
+        original(self, *args, **kwargs)
+        set_console_level(self, logging.WARNING)
+
+    MMLogger.__init__ = quieter
+
+
+def set_console_level(logger: logging.Logger, level: int) -> None:
+    """The level of a logger's console; its file keeps every line."""
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setLevel(level)
