@@ -1,9 +1,10 @@
 # make app: the web app on the embedded default. make test: install what tests need, then pass them.
+# make demo: train a model that sees, in two stages, and measure it.
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: app test train-deps lint clean
+.PHONY: app test train-deps lint demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +31,38 @@ app: $(VENV)/.app
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest
+
+# The whole road on the embedded language model: data, stage 1, stage 2, export, evaluation, contact sheet.
+# Two CPU cores are enough. Steps that are done are not done again; `rm -r demo` starts afresh.
+LT := $(VENV)/bin/llava-tuning
+PRETRAIN := llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain
+FINETUNE := llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune
+DATA := --set image_folder=demo/data --set evaluation_images="['images/train/0.png']"
+
+demo: demo/contact_sheet.png
+
+demo/data/mix.json: | $(VENV)/.train
+	$(LT) data easy-vqa --out demo/data
+	$(LT) data mix demo/data/finetune.json:0.8 assets/demo/text.json:0.2 --size 1000 --out $@
+
+demo/pretrain/iter_80.pth: demo/data/mix.json
+	$(LT) train $(PRETRAIN) --work-dir demo/pretrain $(if $(wildcard demo/pretrain/iter_*.pth),--resume) \
+	  $(DATA) --set data_path=demo/data/pretrain.json --set max_steps=80 --set save_steps=40
+
+demo/finetune/iter_125.pth: demo/pretrain/iter_80.pth
+	$(LT) train $(FINETUNE) --work-dir demo/finetune $(if $(wildcard demo/finetune/iter_*.pth),--resume) \
+	  $(DATA) --set data_path=demo/data/mix.json --set projector_checkpoint=$< --set save_steps=25
+
+demo/stage1/provenance.json: demo/pretrain/iter_80.pth
+	rm -rf demo/stage1
+	$(LT) export demo/pretrain --out demo/stage1
+
+demo/stage2/provenance.json: demo/finetune/iter_125.pth
+	rm -rf demo/stage2
+	$(LT) export demo/finetune --out demo/stage2
+
+demo/contact_sheet.png: demo/stage2/provenance.json demo/stage1/provenance.json
+	$(LT) eval easy-vqa demo/stage2 demo/stage1 --limit 1000 --out demo/scores.json --sheet $@
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -12,7 +12,7 @@ projector_checkpoint = None
 data_path = "data/easy_vqa/finetune.json"
 image_folder = "data/easy_vqa"
 llm_lora = dict(r=16, lora_alpha=32, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM")
-lr = 5e-4
+lr = 1e-3
 max_length = 512
 batch_size = 8
 dataloader_num_workers = 0

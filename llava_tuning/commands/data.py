@@ -78,6 +78,29 @@ def convert(
 
 
 @data.command()
+def mix(
+    files: Annotated[list[str], typer.Argument(help="Data files, each FILE or FILE:WEIGHT.")],
+    out: Annotated[Path, typer.Option(help="File to write, .json or .jsonl.")],
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Records of the mix, with weights.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses records and their order.")] = 0,
+) -> None:
+    """Mix data files by ratio, shuffled; without weights every record comes once."""
+    from llava_tuning.data.mix import mix_files, parse_source, warnings
+
+    parts = mix_files([parse_source(file) for file in files], out, size, seed)
+    total = sum(part.taken for part in parts)
+    for part in parts:
+        typer.echo(
+            f"{part.path}: {part.taken:,} ({part.taken / total:.0%}), {part.distinct:,} different"
+        )
+    for warning in warnings(parts):
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{out}: {total:,} records; image folder: {out.parent}")
+
+
+@data.command()
 def show(
     file: Annotated[Path, typer.Argument(help="JSON or JSONL file of LLaVA records.")],
     index: Annotated[int | None, typer.Option(help="Position of the record, from 0.")] = None,
