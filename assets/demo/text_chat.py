@@ -18,9 +18,9 @@ from llava_tuning.inference.backend import ChatBackend, ChatMessage, GenerationS
 from llava_tuning.models.smollm2 import smollm2_directory
 
 OUT = Path(__file__).with_name("text.json")
-COUNT = 260  # general questions asked
-SETTINGS = GenerationSettings(max_new_tokens=128, temperature=0.0, repetition_penalty=1.1)
-BATCH = 65
+COUNT = 480  # general questions asked
+SETTINGS = GenerationSettings(max_new_tokens=160, temperature=0.0, repetition_penalty=1.1)
+BATCH = 120
 
 TOPICS = """
 apples|baking bread|bananas|bees|bicycles|birds|black holes|books|bridges|butterflies|cameras|carrots|cats|cells|
