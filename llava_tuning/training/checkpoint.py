@@ -38,7 +38,7 @@ def read_weights(checkpoint: str | Path) -> dict[str, Any]:
 
 
 def _read_deepspeed(checkpoint: Path) -> dict[str, Any]:
-    check_deepspeed(f"{checkpoint}: was written by DeepSpeed, and reading it")
+    check_readable(checkpoint)
     compat.apply()
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
@@ -55,6 +55,12 @@ def _read_deepspeed(checkpoint: Path) -> dict[str, Any]:
             f"{checkpoint}: not readable as a checkpoint of DeepSpeed ({reason}); name a complete iter_N.pth"
         ) from None
     return state
+
+
+def check_readable(checkpoint: Path) -> None:
+    """Raise a UserError where only DeepSpeed could read the checkpoint and it is not installed."""
+    if checkpoint.is_dir():
+        check_deepspeed(f"{checkpoint}: was written by DeepSpeed, and reading it")
 
 
 def check_deepspeed(need: str) -> None:

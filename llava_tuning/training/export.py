@@ -26,6 +26,7 @@ from llava_tuning.models.provenance import (
     read_provenance,
     write_provenance,
 )
+from llava_tuning.training.checkpoint import check_readable
 from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
 from llava_tuning.training.places import check_place
@@ -110,6 +111,7 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
     chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
     if chosen is None or not chosen.exists():
         raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
+    check_readable(chosen)
     return Config.fromfile(work_dir / FITTED_CONFIG), chosen
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -83,10 +85,55 @@ def test_what_cannot_be_trained_on_is_told(
 ) -> None:
     with pytest.raises(UserError, match=r"holds no train_state\.pt; start without --resume"):
         train_clip(captions, tmp_path, llm, SETTINGS, resume=True)
-    with pytest.raises(UserError, match="image size 30 is no multiple of patch size 8"):
+    with pytest.raises(UserError, match="image size 30 is no multiple of patch size 8; choose 24 or 32"):
         train_clip(captions, tmp_path, llm, ClipSettings(image_size=30, patch_size=8))
+    with pytest.raises(UserError, match="3 heads do not divide width 200; choose a multiple of 64"):
+        train_clip(captions, tmp_path, llm, ClipSettings(width=200, heads=3))
+    for epochs in (0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=f"--epochs {epochs}: give a number above 0"):
+            train_clip(captions, tmp_path, llm, replace(SETTINGS, epochs=epochs))
     with pytest.raises(UserError, match=r"texts\.json: no record has a picture and a caption"):
         train_clip([(data / "texts.json", data)], tmp_path, llm, SETTINGS)
+
+
+@pytest.mark.parametrize("option", ["--patch-size=0", "--batch-size=0", "--epochs=-1", "--layers=0"])
+def test_sizes_that_make_no_sense_are_told_by_the_option(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["llava-tuning", "train-clip", "x.json", "--out", str(out), option])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_tokenizer_is_read_from_a_directory_alone(
+    captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is no directory would be asked for at the hub."""
+    damaged = shutil.copytree(llm, tmp_path / "damaged")
+    (damaged / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match="damaged: cannot be loaded"):
+        train_clip(captions, tmp_path / "out", damaged, SETTINGS)
+    monkeypatch.setattr(clip, "AutoTokenizer", None)
+    with pytest.raises(UserError, match="--tokenizer nodir: no such tokenizer directory"):
+        train_clip(captions, tmp_path / "out", Path("nodir"), SETTINGS)
+
+
+def test_a_state_of_another_run_or_half_written_is_not_resumed(
+    captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / clip.STATE_FILE
+    torch.save({"settings": asdict(SETTINGS), "model": {}, "optimizer": {}, "step": 1}, state)
+    with pytest.raises(UserError, match=r"begun with width 32 \(now 64\), layers 2 \(now 3\); give the same"):
+        train_clip(captions, tmp_path, llm, replace(SETTINGS, width=64, layers=3), resume=True)
+    with pytest.raises(UserError, match="begun with another tokenizer"):
+        train_clip(captions, tmp_path, llm, SETTINGS, resume=True)
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"train_state\.pt is damaged .*delete it and start without --resume"):
+        train_clip(captions, tmp_path, llm, SETTINGS, resume=True)
 
 
 def test_equal_captions_share_the_target() -> None:

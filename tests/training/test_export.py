@@ -21,7 +21,13 @@ from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
 from llava_tuning.models.llava import assemble, load_image_processor, load_llava
 from llava_tuning.models.pictures import open_picture
-from llava_tuning.models.provenance import hash_file, read_provenance
+from llava_tuning.models.provenance import (
+    BaseModelSource,
+    Provenance,
+    hash_file,
+    read_provenance,
+    write_provenance,
+)
 from llava_tuning.training import export as exporting
 from llava_tuning.training.export import export, export_parts
 from llava_tuning.training.hooks import greedy_answer
@@ -94,6 +100,22 @@ def test_the_directory_holds_safetensors_and_its_origin(
     assert provenance.base_models[0].hashes == {"model.safetensors": hash_file(llm / "model.safetensors")}
     assert provenance.data["mixed.json"] == hash_file(data / "mixed.json")
     assert provenance.data["iter_10.pth"] == hash_file(lora_run / "iter_10.pth")
+
+
+def test_a_base_models_origin_is_its_own_provenance(tmp_path: Path) -> None:
+    """A directory of the cache is called by a hash; what it was prepared from has a name and a revision."""
+    cached = tmp_path / "smollm2-77b102a887f2"
+    cached.mkdir()
+    (cached / "model.safetensors").write_bytes(b"weights")
+    found = hash_file(cached / "model.safetensors")
+    bare = exporting._base("language model", str(cached))
+    assert (bare.name, bare.revision, bare.hashes) == (cached.name, None, {"model.safetensors": found})
+    source = BaseModelSource(role="language model", name="SmolLM2", revision="1.0", hashes={"a.gguf": "ff"})
+    write_provenance(cached, Provenance(stage="prepared", base_models=[source]))
+    own = exporting._base("language model", str(cached))
+    assert (own.name, own.revision) == ("SmolLM2", "1.0")
+    assert own.hashes == {"a.gguf": "ff", "prepared/model.safetensors": found}
+    assert exporting._base("vision tower", str(cached)).name == cached.name
 
 
 def test_an_older_checkpoint_can_be_chosen_and_bfloat16_is_the_default(

@@ -161,6 +161,7 @@ def test_a_setting_of_the_wrong_kind(fail: Fail) -> None:
     assert fail(batch_size=0) == "batch_size = 0: give a whole number of 1 or more"
     assert fail(lr="1e-3x") == "lr = 1e-3x: give a number above 0, e.g. 2e-4"
     assert fail(load_in_4bit="false") == "load_in_4bit = false: give True or False"
+    assert fail(evaluation_images="a.png").startswith("evaluation_images = a.png: give a list of texts")
     assert fail(llm_lora=8).startswith("llm_lora = 8: give a dict of peft's LoraConfig")
 
 
@@ -229,6 +230,9 @@ def test_the_training_process_tells_a_sentence_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import xtuner.tools.train
+    from mmengine.logging import MMLogger
+
+    monkeypatch.setattr(MMLogger, "__init__", MMLogger.__init__)  # put back after the test
 
     def told() -> None:
         raise UserError("models/x: lacks the weights w; prepare it again")
@@ -269,3 +273,49 @@ def test_the_vision_tower_may_be_a_whole_clip(tmp_path: Path) -> None:
     with torch.no_grad():
         found, expected = tower(picture), whole.eval().vision_model(picture)
     assert torch.equal(found.last_hidden_state, expected.last_hidden_state)
+
+
+def refused(call: Callable[..., tuple[int, str]], *arguments: str | Path) -> str:
+    """The one sentence with which a command refuses."""
+    status, said = call(*arguments)
+    assert status == 2
+    assert said.startswith("llava-tuning: ") and said.count("\n") == 1, said
+    return said.removeprefix("llava-tuning: ").strip()
+
+
+def test_a_config_that_is_none(call: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"\x89PNG\xa0")
+    for command in ("show", "copy"):
+        said = refused(call, "config", command, bad)
+        assert said.startswith(f"{bad}: not a") and "`llava-tuning config list`" in said
+    assert refused(call, "config", "list", "-p", "zzz").startswith("--pattern zzz: no config's name holds it")
+
+
+def test_a_place_that_is_a_file_or_cannot_be_written(
+    call: Callable[..., tuple[int, str]], data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "config.py").touch()
+    commands = {
+        "--out": [("export", tmp_path), ("train-clip", data / "pretrain.json")],
+        "--directory": [("config", "copy", PRETRAIN)],
+        "--work-dir": [("train", PRETRAIN)],
+    }
+    closed = Path("/proc/closed")  # not even root can make it
+    for option, starts in commands.items():
+        for start in starts:
+            said = refused(call, *start, option, file / "out")
+            assert said == f"{option} {file / 'out'}: {file} is a file; name a directory"
+            if sys.platform == "linux":
+                said = refused(call, *start, option, closed)
+                assert said.startswith(f"{option} {closed}: /proc cannot be written")
+                assert said.endswith("choose another place")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.py", "file"]
+
+
+def test_an_unknown_deepspeed_strategy(call: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    said = refused(call, "train", PRETRAIN, "--work-dir", tmp_path / "run", "--deepspeed", "zero9")
+    assert said.startswith("--deepspeed zero9: choose zero1, zero2, ")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,102 @@
+"""DeepSpeed writes a checkpoint as a directory; a stand-in for DeepSpeed's own reader puts it together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.provenance import hash_file
+from llava_tuning.training import checkpoint as checkpoints
+from llava_tuning.training import launch
+from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.export import _checkpoint_hashes, export
+from llava_tuning.training.launch import latest_checkpoint
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """An older checkpoint in one file and a newer one in a directory."""
+    torch.save({"state_dict": {}}, tmp_path / "iter_9.pth")
+    directory = tmp_path / "iter_10.pth"
+    directory.mkdir()
+    for name in ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_optim_states.pt"):
+        (directory / name).write_text(name)
+    return directory
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """DeepSpeed's reader replaced: notes what it is asked for and returns one weight; fails for `iter_1`."""
+    asked: list[tuple[str, str]] = []
+
+    def read(directory: str, tag: str) -> dict[str, torch.Tensor]:
+        print("Parsing checkpoint created by deepspeed")
+        if tag == "iter_1.pth":
+            raise FileNotFoundError("can't find files")
+        asked.append((directory, tag))
+        return {"projector.model.0.bias": torch.ones(2)}
+
+    module = ModuleType("deepspeed.utils.zero_to_fp32")
+    module.get_fp32_state_dict_from_zero_checkpoint = read  # type: ignore[attr-defined]
+    for name in ("deepspeed", "deepspeed.utils"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "deepspeed.utils.zero_to_fp32", module)
+    monkeypatch.setattr(checkpoints, "check_deepspeed", lambda need: None)
+    monkeypatch.setattr(checkpoints.compat, "apply", lambda: None)
+    return asked
+
+
+def test_a_directory_is_the_newest_checkpoint(saved: Path) -> None:
+    assert latest_checkpoint(saved.parent) == saved
+
+
+def test_its_weights_are_put_together_without_a_word(
+    saved: Path, reader: list[tuple[str, str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert torch.equal(read_weights(saved)["projector.model.0.bias"], torch.ones(2))
+    assert reader == [(str(saved.parent), "iter_10.pth")]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_incomplete_one_is_told(saved: Path, reader: list[tuple[str, str]]) -> None:
+    with pytest.raises(UserError, match=r"iter_1\.pth: not readable .*can't find files.*name a complete"):
+        read_weights(saved.rename(saved.with_name("iter_1.pth")))
+
+
+def test_its_files_are_in_the_provenance(saved: Path) -> None:
+    hashes = _checkpoint_hashes(saved)
+    assert hashes == {f"iter_10.pth/{file.name}": hash_file(file) for file in saved.iterdir()}
+
+
+def test_deepspeed_is_needed_to_read_it(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"iter_10\.pth: .*needs DeepSpeed: pip install deepspeed"):
+        read_weights(saved)
+    (saved.parent / "config.py").touch()
+    with pytest.raises(UserError, match="needs DeepSpeed"):  # before the base models are loaded
+        export(saved.parent, saved.parent / "out")
+
+
+def test_resuming_takes_the_same_road(saved: Path) -> None:
+    resume = launch._checkpoint_to_resume
+    assert resume("auto", saved.parent, deepspeed=True) == saved
+    with pytest.raises(UserError, match="was written by DeepSpeed; resume it with --deepspeed"):
+        resume("auto", saved.parent, deepspeed=False)
+    with pytest.raises(UserError, match="was written without DeepSpeed; resume it without --deepspeed"):
+        resume(str(saved.parent / "iter_9.pth"), saved.parent, deepspeed=True)
+
+
+@pytest.mark.training
+def test_a_real_run_is_exported(start: Callable[..., int], data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    run = tmp_path / "run"
+    options = {"deepspeed": "zero2"}
+    assert start("pretrain", run, options, data_path=data / "pretrain.json", max_steps=2) == 0
+    assert (run / "iter_2.pth").is_dir()
+    assert export(run, tmp_path / "model").merged_difference < 1e-4
