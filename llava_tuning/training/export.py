@@ -202,12 +202,14 @@ def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
         base_models=[_base("language model", config.llm), _base("vision tower", config.vision_tower)],
         config_name=work_dir.name,
         config_hash=hash_file(work_dir / FITTED_CONFIG),
-        data={
-            Path(config.data_path).name: hash_file(config.data_path),
-            **_checkpoint_hashes(checkpoint),
-        },
+        data={**_data_hash(Path(config.data_path)), **_checkpoint_hashes(checkpoint)},
         template=tokenizer.chat_template,
     )
+
+
+def _data_hash(path: Path) -> dict[str, str]:
+    """Nothing where the data is gone, or was named relative to another folder: exporting does not need it."""
+    return {path.name: hash_file(path)} if path.is_file() else {}
 
 
 def _checkpoint_hashes(checkpoint: Path) -> dict[str, str]:

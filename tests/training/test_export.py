@@ -156,6 +156,19 @@ def test_what_is_no_finished_run_is_told(lora_run: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_the_data_may_be_gone_when_a_run_is_exported(lora_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    checkpoint = latest_checkpoint(lora_run)
+    assert checkpoint is not None
+    shutil.copyfile(checkpoint, run / checkpoint.name)
+    config = Config.fromfile(lora_run / "config.py")
+    config.data_path = "gone/records.json"
+    config.dump(run / "config.py")
+    provenance = read_provenance(export_parts(run, tmp_path / "parts"))
+    assert provenance is not None and list(provenance.data) == [checkpoint.name]
+
+
 def test_a_checkpoint_of_another_run_is_refused(lora_run: Path, full_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"lacks weights .*give the config that it was trained with"):
         export(lora_run, tmp_path / "out", full_run / "iter_1.pth")
