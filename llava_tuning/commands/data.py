@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -182,15 +182,9 @@ def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
 
     directory = resolve_model(model)  # a wrong path is said before transformers' slow import
 
-    from transformers import AutoTokenizer
+    from llava_tuning.models.tokenizer import load_tokenizer
 
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # each tokenizer class fails in its own way
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{directory}: its tokenizer cannot be loaded ({reason}); give a chat model's directory"
-        ) from None
+    tokenizer = load_tokenizer(directory, name=directory, remedy="give a chat model's directory")
     if not tokenizer.chat_template:
         raise UserError(f"{directory}: its tokenizer has no chat template; give a chat model's directory")
     return tokenizer, tokens_per_image(directory)

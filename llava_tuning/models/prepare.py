@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoTokenizer,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -34,6 +33,7 @@ from llava_tuning.models.gguf_llama import convert_gguf
 from llava_tuning.models.internlm2_tokenizer import convert_tokenizer
 from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
 from llava_tuning.models.smollm2 import prepare_smollm2
+from llava_tuning.models.tokenizer import load_tokenizer
 
 SMOLLM2 = "smollm2"
 MAX_SHARD_GB = 2.0
@@ -191,13 +191,9 @@ def _llama(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoi
 def _load_tokenizer(source: Path, out: Path) -> PreTrainedTokenizerBase:
     if (out / "tokenizer_config.json").is_file():
         rewrite_json(out / "tokenizer_config.json", drop=("auto_map",))  # it would ask to run remote code
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(out)
-    except Exception as error:  # each tokenizer class fails in its own way
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{source}: its tokenizer cannot be loaded ({reason}); take the complete repository"
-        ) from None
+    tokenizer: PreTrainedTokenizerBase = load_tokenizer(
+        out, name=source, remedy="take the complete repository"
+    )
     if not tokenizer.chat_template:
         raise UserError(
             f"{source}: its tokenizer has no chat template; take the instruction-tuned (chat) model"

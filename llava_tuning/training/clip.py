@@ -20,7 +20,6 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional
 from transformers import (
-    AutoTokenizer,
     CLIPConfig,
     CLIPModel,
     CLIPTextConfig,
@@ -33,6 +32,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.places import check_place
 
 TEXT_LENGTH = 64  # tokens of a caption that the text side reads
@@ -171,13 +171,9 @@ def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             f"--tokenizer {directory}: no such tokenizer directory (no tokenizer_config.json); name a "
             "prepared language model's"
         )
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # each tokenizer class fails in its own way
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"--tokenizer {directory}: cannot be loaded ({reason}); name a prepared language model's"
-        ) from None
+    tokenizer: PreTrainedTokenizerBase = load_tokenizer(
+        directory, name=f"--tokenizer {directory}", remedy="name a prepared language model's directory"
+    )
     return tokenizer
 
 

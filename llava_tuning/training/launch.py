@@ -78,9 +78,8 @@ def train(
     config.dump(fitted)
     print(f"writing to  {work_dir}", flush=True)
     command = [sys.executable]
-    distributed = (
-        world_size > 1 or deepspeed is not None
-    )  # DeepSpeed asks for torchrun's variables in any case
+    # DeepSpeed asks for torchrun's variables even in a single process.
+    distributed = world_size > 1 or deepspeed is not None
     if distributed:
         command += ["-m", "torch.distributed.run", f"--nproc-per-node={nproc_per_node}", f"--nnodes={nnodes}"]
         command += launcher_args

@@ -14,8 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from llava_tuning.data.check import Finding, check_records
 from llava_tuning.data.load import load_records
+from llava_tuning.data.records import make_record, write_json
 from llava_tuning.data.structure import row_problems
 from llava_tuning.errors import UserError
+from llava_tuning.models.conversation import IGNORE_INDEX, render_conversation
 
 
 def _row(record_id: str, question: str = "<image>\nwhat?", answer: str = "red", image: str | None = "a.png"):
@@ -206,3 +208,24 @@ def test_whatever_a_row_is_it_has_problems_or_is_a_record(tmp_path_factory: pyte
             load_records(path)
     else:
         assert load_records(path)[0].to_dict()["id"] == row["id"]
+
+
+def test_the_bound_that_spares_the_tokenizer_never_lets_a_cut_answer_through(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """At each maximum length around the answer's start, the check says what tokenising every record says."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    records = [
+        make_record("picture", "a.png", [("图里有什么？", "yes")]),
+        make_record("text", None, [("short", "a"), ("long " * 20, "b")]),
+    ]
+    write_json(tmp_path / "set.json", records)
+    for record in records:
+        labels = render_conversation(
+            tokenizer, record.messages(), image_token_id=-200, tokens_per_image=16
+        ).labels
+        start = next(place for place, label in enumerate(labels) if label != IGNORE_INDEX)
+        for length in range(1, start + 60):
+            found = check_records(tmp_path / "set.json", None, tokenizer, length, 16)
+            cut = any(f.kind == "tokens" and f.record_id == record.id for f in found)
+            assert cut == (start >= length), (record.id, start, length)

@@ -132,6 +132,24 @@ def test_a_text_model_is_refused(text_model: Path) -> None:
     assert isinstance(result.exception, UserError) and "text model" in str(result.exception)
 
 
+def test_several_models_share_one_table_and_one_file(
+    blind_llava: Path, default_model: Path, tmp_path: Path
+) -> None:
+    out, sheet = tmp_path / "scores.json", tmp_path / "sheet.png"
+    arguments = [str(blind_llava), "default", "--limit", "6", "--out", str(out), "--sheet", str(sheet)]
+    result = CliRunner().invoke(_build(), ["eval", "easy-vqa", *arguments])
+    assert result.exit_code == 0, result.output
+    assert [report["model"] for report in json.loads(out.read_text())] == ["blind", "default"]
+    for row in ("blind ", "default ", "blank picture"):
+        assert row in result.output
+    assert Image.open(sheet).size[0] > 0
+
+
+def test_a_model_named_twice_is_refused(blind_llava: Path) -> None:
+    result = CliRunner().invoke(_build(), ["eval", "easy-vqa", str(blind_llava), str(blind_llava)])
+    assert isinstance(result.exception, UserError) and "twice" in str(result.exception)
+
+
 def test_the_embedded_default_sees(default_model: Path) -> None:
     report = evaluate_easy_vqa(load_backend("default"), limit=150)
     scores = {name: by_type["overall"].accuracy for name, by_type in report.scores.items()}
