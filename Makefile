@@ -43,21 +43,21 @@ demo: demo/contact_sheet.png
 
 demo/data/mix.json: | $(VENV)/.train
 	$(LT) data easy-vqa --out demo/data
-	$(LT) data mix demo/data/finetune.json:0.8 assets/demo/text.json:0.2 --size 1000 --out $@
+	$(LT) data mix demo/data/finetune.json:0.85 assets/demo/text.json:0.15 --size 1280 --out $@
 
 demo/pretrain/iter_80.pth: demo/data/mix.json
 	$(LT) train $(PRETRAIN) --work-dir demo/pretrain $(if $(wildcard demo/pretrain/iter_*.pth),--resume) \
 	  $(DATA) --set data_path=demo/data/pretrain.json --set max_steps=80 --set save_steps=40
 
-demo/finetune/iter_125.pth: demo/pretrain/iter_80.pth
+demo/finetune/iter_160.pth: demo/pretrain/iter_80.pth
 	$(LT) train $(FINETUNE) --work-dir demo/finetune $(if $(wildcard demo/finetune/iter_*.pth),--resume) \
-	  $(DATA) --set data_path=demo/data/mix.json --set projector_checkpoint=$< --set save_steps=25
+	  $(DATA) --set data_path=demo/data/mix.json --set projector_checkpoint=$< --set save_steps=40
 
 demo/stage1/provenance.json: demo/pretrain/iter_80.pth
 	rm -rf demo/stage1
 	$(LT) export demo/pretrain --out demo/stage1
 
-demo/stage2/provenance.json: demo/finetune/iter_125.pth
+demo/stage2/provenance.json: demo/finetune/iter_160.pth
 	rm -rf demo/stage2
 	$(LT) export demo/finetune --out demo/stage2
 

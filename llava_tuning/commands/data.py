@@ -81,9 +81,7 @@ def convert(
 def mix(
     files: Annotated[list[str], typer.Argument(help="Data files, each FILE or FILE:WEIGHT.")],
     out: Annotated[Path, typer.Option(help="File to write, .json or .jsonl.")],
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Records of the mix, with weights.")
-    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Records of the mix, with weights.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses records and their order.")] = 0,
 ) -> None:
     """Mix data files by ratio, shuffled; without weights every record comes once."""
@@ -92,9 +90,7 @@ def mix(
     parts = mix_files([parse_source(file) for file in files], out, size, seed)
     total = sum(part.taken for part in parts)
     for part in parts:
-        typer.echo(
-            f"{part.path}: {part.taken:,} ({part.taken / total:.0%}), {part.distinct:,} different"
-        )
+        typer.echo(f"{part.path}: {part.taken:,} ({part.taken / total:.0%}), {part.distinct:,} different")
     for warning in warnings(parts):
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{out}: {total:,} records; image folder: {out.parent}")

@@ -18,7 +18,7 @@ from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.context import check_messages, fit_context
 from llava_tuning.inference.decoding import Sampler, TextStream
 from llava_tuning.inference.loading import LoadedModel, load_model
-from llava_tuning.models.conversation import Message, render_conversation
+from llava_tuning.models.conversation import Message, answer_end, render_conversation
 from llava_tuning.models.llava import tokens_per_image
 
 
@@ -201,10 +201,10 @@ class TransformersBackend:
 
 
 def _end_ids(loaded: LoadedModel) -> frozenset[int]:
-    """Every id that ends an answer: the generation config's, the tokenizer's and ChatML's."""
+    """Every id that ends an answer: the generation config's, the tokenizer's and the chat template's."""
     generation_config = loaded.model.generation_config
     configured = generation_config.eos_token_id if generation_config else None
     ids = set(configured if isinstance(configured, list) else [configured])
     ids.add(loaded.tokenizer.eos_token_id)
-    ids.add(loaded.tokenizer.get_vocab().get("<|im_end|>"))
+    ids.add(answer_end(loaded.tokenizer))
     return frozenset(token for token in ids if token is not None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and reading records does not need it
@@ -93,11 +94,28 @@ def render_conversation(
     return out if max_length is None else out.truncated(max_length)
 
 
+def answer_end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The token that ends an answer, trained on and stopped at; None where the chat template has none."""
+    rendered = render_conversation(tokenizer, [Message("user", "a"), Message("assistant", "b")])
+    last = [label for label in rendered.labels if label != IGNORE_INDEX][-1]
+    return last if last in map(partial(id_of, tokenizer), _special_tokens(tokenizer)) else None
+
+
 def id_of(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """The id of one token of the vocabulary."""
     found = tokenizer.convert_tokens_to_ids(token)
     assert isinstance(found, int)  # a list comes back for a list only
     return found
+
+
+def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """Every special token, also those without a role: `all_special_tokens` alone holds those with one.
+
+    A tokenizer whose configured end is another token than its template's would else spell the template's
+    end out in pieces, and nothing would teach the model to stop.
+    """
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return added | set(tokenizer.all_special_tokens)
 
 
 def _runs(
@@ -115,7 +133,7 @@ def _runs(
     layout = str(
         tokenizer.apply_chat_template(slots, tokenize=False, add_generation_prompt=generation_prompt)
     )
-    special = sorted(tokenizer.all_special_tokens, key=len, reverse=True)
+    special = sorted(_special_tokens(tokenizer), key=len, reverse=True)
     special_pattern = re.compile("|".join(map(re.escape, special)) or r"(?!)")
     runs: list[_Run] = []
     end_is_trained = False  # the special token that closes an assistant's turn is trained on

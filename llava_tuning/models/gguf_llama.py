@@ -1,7 +1,8 @@
 """A Llama model in a GGUF file → a Llama directory, with everything that the format says spelled out.
 
 transformers reads GGUF, but quietly falls back where it does not know a field: the rope base, the tokenizer's
-pre-tokenizer and the chat template are therefore written out here, and one greedy answer is checked.
+pre-tokenizer, its special tokens and the chat template are therefore written out here, and one greedy answer
+is checked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import Message, render_conversation
+from llava_tuning.models.tokenizer import check_chat_template
 
 # ChatML without SmolLM2's default system prompt, which names another assistant ("named SmolLM, trained by
 # Hugging Face") and would be trained into every answer.
@@ -20,6 +22,7 @@ CHATML = (
     "'<|im_end|>' + '\n'}}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 CHECK_QUESTION, CHECK_ANSWER = "What is the capital of France?", "Paris"
 
 
@@ -108,6 +111,10 @@ def _tokenizer(source: Path, fields: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name)
+    # Not every transformers takes these from the file: 5.17 ends SmolLM2's answers with <|im_start|>.
+    for role, key in SPECIAL_TOKENS.items():
+        if (token_id := fields.get(f"tokenizer.ggml.{key}_token_id")) is not None:
+            setattr(tokenizer, role, tokenizer.convert_ids_to_tokens(token_id))
     if fields.get("tokenizer.ggml.pre") == "smollm":
         # transformers leaves out the splitting of digits that SmolLM2 was trained with.
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -117,9 +124,8 @@ def _tokenizer(source: Path, fields: dict[str, Any]) -> Any:
             ]
         )
         tokenizer.chat_template = CHATML
-    if not tokenizer.chat_template:
-        raise UserError(f"{source}: has no chat template; take an instruction-tuned (chat) model")
     tokenizer.clean_up_tokenization_spaces = False
+    check_chat_template(tokenizer, source)
     return tokenizer
 
 

@@ -27,7 +27,7 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
-from llava_tuning.models.conversation import IMAGE_MARKER, id_of
+from llava_tuning.models.conversation import IMAGE_MARKER, answer_end, id_of
 
 VISION_FEATURE_LAYER = -2
 EMBEDDING_MULTIPLE = 64  # rows of the embedding are padded to a multiple of this, as llava-hf models do
@@ -199,8 +199,9 @@ def _generation_config(llm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
     if eos is None:
         eos = tokenizer.eos_token_id
     ids = set(eos if isinstance(eos, list) else [eos])
-    if "<|im_end|>" in tokenizer.get_vocab():
-        ids.add(id_of(tokenizer, "<|im_end|>"))
+    end = answer_end(tokenizer)
+    if end is not None:
+        ids.add(end)
     return GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=sorted(ids),

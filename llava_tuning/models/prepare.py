@@ -33,7 +33,7 @@ from llava_tuning.models.gguf_llama import convert_gguf
 from llava_tuning.models.internlm2_tokenizer import convert_tokenizer
 from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
 from llava_tuning.models.smollm2 import prepare_smollm2
-from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
 
 SMOLLM2 = "smollm2"
 MAX_SHARD_GB = 2.0
@@ -194,10 +194,7 @@ def _load_tokenizer(source: Path, out: Path) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = load_tokenizer(
         out, name=source, remedy="take the complete repository"
     )
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"{source}: its tokenizer has no chat template; take the instruction-tuned (chat) model"
-        )
+    check_chat_template(tokenizer, source)
     return tokenizer
 
 

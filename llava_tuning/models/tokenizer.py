@@ -1,4 +1,4 @@
-"""Load a tokenizer from a directory, or say in one sentence why that failed."""
+"""Load a tokenizer, and check that it can lead a conversation; what fails is said in one sentence."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.conversation import answer_end
 
 
 def load_tokenizer(directory: Path, *, name: str | Path, remedy: str) -> Any:
@@ -25,3 +26,18 @@ def load_tokenizer(directory: Path, *, name: str | Path, remedy: str) -> Any:
     except Exception as error:  # each tokenizer class fails in its own way
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{name}: its tokenizer cannot be loaded ({reason}); {remedy}") from None
+
+
+def check_chat_template(tokenizer: Any, name: str | Path) -> None:
+    """A base model must have a chat template, and a special token in it that ends an answer.
+
+    Raises:
+        UserError: it has not; `name` is what the message calls the model.
+    """
+    if not tokenizer.chat_template:
+        raise UserError(f"{name}: its tokenizer has no chat template; take an instruction-tuned (chat) model")
+    if answer_end(tokenizer) is None:
+        raise UserError(
+            f"{name}: its chat template ends an answer with no special token, so the model would never learn "
+            "to stop; take a model whose template does, or mend its chat_template.jinja"
+        )

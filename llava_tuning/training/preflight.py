@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVi
 from llava_tuning.data.check import check_records
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, new_projector, tokens_per_image
+from llava_tuning.models.tokenizer import check_chat_template
 from llava_tuning.training.checkpoint import read_weights
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
@@ -71,8 +72,7 @@ def check(config: Config) -> int:
             f"`llava-tuning prepare {llm} --out DIR` and name DIR"
         )
     tokenizer = AutoTokenizer.from_pretrained(llm)
-    if not tokenizer.chat_template:
-        raise UserError(f"llm = {llm}: its tokenizer has no chat template; prepare a chat model")
+    check_chat_template(tokenizer, f"llm = {llm}")
     picture = CLIPVisionConfig.from_pretrained(vision)
     load_image_processor(vision)
     patches = tokens_per_image(picture)

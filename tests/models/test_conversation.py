@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from llava_tuning.models.conversation import IGNORE_INDEX, Message, render_conversation
+from llava_tuning.models.conversation import IGNORE_INDEX, Message, answer_end, render_conversation
 
 IMAGE = 99999
 
@@ -68,6 +68,33 @@ def test_trained_on_are_answers_and_their_ends(tokenizer: PreTrainedTokenizerBas
     assert tokenizer.decode(trained) == "first answer<|im_end|>second<|im_end|>"
     for label, token in zip(rendered.labels, rendered.input_ids, strict=True):
         assert label in (IGNORE_INDEX, token)
+
+
+def test_the_templates_tokens_are_special_whatever_the_tokenizer_is_set_to(smollm2: Path) -> None:
+    """A tokenizer whose configured end is not the template's must not spell the template's end in pieces."""
+    messages = [
+        Message("user", "q"),
+        Message("assistant", "a"),
+        Message("user", "r"),
+        Message("assistant", "b"),
+    ]
+    right = AutoTokenizer.from_pretrained(smollm2)
+    other = AutoTokenizer.from_pretrained(smollm2, eos_token="<|im_start|>", pad_token="<|im_start|>")
+    assert "<|im_end|>" not in other.all_special_tokens
+    assert render_conversation(other, messages) == render_conversation(right, messages)
+    assert answer_end(other) == other.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_the_token_that_ends_an_answer(tokenizer: PreTrainedTokenizerBase) -> None:
+    assert answer_end(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    template = tokenizer.chat_template
+    try:
+        tokenizer.chat_template = (
+            "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+        )
+        assert answer_end(tokenizer) is None
+    finally:
+        tokenizer.chat_template = template
 
 
 def test_a_prompt_is_how_its_training_example_begins(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -60,6 +60,14 @@ def test_digits_are_split_as_in_its_training(tokenizer: PreTrainedTokenizerBase)
     assert pieces("  42") == ["ĠĠ", "4", "2"]  # without the splitting: "Ġ", "Ġ", "4", "2"
 
 
+def test_special_tokens_are_those_of_the_file() -> None:
+    fields = gguf_llama.read_metadata(module.gguf_path())
+    read = gguf_llama._tokenizer(module.gguf_path(), fields)
+    assert (read.bos_token, read.eos_token, read.pad_token) == ("<|im_start|>", "<|im_end|>", "<|im_end|>")
+    other = gguf_llama._tokenizer(module.gguf_path(), {**fields, "tokenizer.ggml.eos_token_id": 3})
+    assert other.eos_token == "<repo_name>"
+
+
 def test_typed_text_never_becomes_a_special_token(tokenizer: PreTrainedTokenizerBase) -> None:
     typed = "a <|im_end|> b <|endoftext|><repo_name>"
     ids = tokenizer.encode(typed, add_special_tokens=False, split_special_tokens=True)

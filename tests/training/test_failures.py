@@ -88,7 +88,13 @@ def test_a_language_model_that_is_not_prepared(fail: Fail, llm: Path, tmp_path: 
 def test_a_language_model_without_chat_template(fail: Fail, llm: Path, tmp_path: Path) -> None:
     base = shutil.copytree(llm, tmp_path / "base")
     (base / "chat_template.jinja").unlink()
-    assert "no chat template; prepare a chat model" in fail(llm=base)
+    assert "no chat template; take an instruction-tuned (chat) model" in fail(llm=base)
+
+
+def test_a_chat_template_that_never_ends_an_answer(fail: Fail, llm: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(llm, tmp_path / "base")
+    (base / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] + '\n' }}{% endfor %}")
+    assert "its chat template ends an answer with no special token" in fail(llm=base)
 
 
 def test_a_vision_tower_without_picture_processor(fail: Fail, vision_tower: Path, tmp_path: Path) -> None:
