@@ -7,7 +7,7 @@ lr = 2e-4
 train_dataloader = dict(
     sampler=dict(
         _delete_=True,
-        type="xtuner.dataset.samplers.LengthGroupedSampler",
+        type="llava_tuning.training.sampler.ShuffledLengthGroupedSampler",
         length_property="modality_length",
     )
 )
