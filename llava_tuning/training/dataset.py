@@ -10,10 +10,10 @@ from typing import Any
 
 import datasets
 import torch
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn import functional
 from transformers import AutoTokenizer, CLIPVisionConfig, PreTrainedTokenizerBase
 from xtuner.dataset import LLaVADataset
-from xtuner.utils import DEFAULT_PAD_TOKEN_INDEX, IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.data.records import Record
 from llava_tuning.models.conversation import render_conversation
@@ -108,18 +108,25 @@ def _tokenize(
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Pad to the longest: input_ids, labels and attention_mask, each (batch, length).
+    """Samples one behind the other in one row, without padding.
 
-    `pixel_values` (pictures, 3, side, side) is there when a sample has a picture.
+    Returns:
+        `data`: `input_ids`, `labels` and `position_ids`, each (1, tokens), positions starting at 0 in every
+        sample; `cu_seqlens` (samples + 1) int32, where each starts, and the number of tokens at the end;
+        `max_seqlen`, the tokens of the longest; and `pixel_values` (pictures, 3, side, side) when there are.
     """
     ids = [torch.tensor(sample["input_ids"]) for sample in samples]
     labels = [torch.tensor(sample["labels"]) for sample in samples]
+    for row in labels:
+        row[0] = IGNORE_INDEX  # the sample before must not learn to predict it
     lengths = torch.tensor([len(row) for row in ids])
     pictures = [sample["pixel_values"] for sample in samples if "pixel_values" in sample]
     data = {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=DEFAULT_PAD_TOKEN_INDEX),
-        "labels": pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
-        "attention_mask": torch.arange(int(lengths.max()))[None, :] < lengths[:, None],
+        "input_ids": torch.cat(ids)[None],
+        "labels": torch.cat(labels)[None],
+        "position_ids": torch.cat([torch.arange(len(row)) for row in ids])[None],
+        "cu_seqlens": functional.pad(lengths.cumsum(0), (1, 0)).int(),
+        "max_seqlen": int(lengths.max()),
     }
     if pictures:
         data["pixel_values"] = torch.stack(pictures)

@@ -16,6 +16,7 @@ from xtuner.model.utils import find_all_linear_names
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
+from llava_tuning.training.attention import PACKED
 from llava_tuning.training.checkpoint import read_weights
 
 
@@ -37,7 +38,7 @@ def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> 
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         path,
         dtype=weights,
-        attn_implementation="sdpa",
+        attn_implementation=PACKED,
         quantization_config=quantization,
         output_loading_info=True,
     )
@@ -70,9 +71,10 @@ def _check_complete(path: str, info: dict[str, Any]) -> None:
 class LeanLLaVAModel(LLaVAModel):
     """XTuner's LLaVA with the same parameters, checkpoints and configuration, and a leaner forward pass.
 
-    Against XTuner's: no gradient through a frozen vision tower; each picture's positions are laid out by the
-    dataset (its true length counts in truncation); the language-model head runs only where there is a label;
-    a language model that is not quantised keeps its dtype under LoRA; stage 1's projector is loaded strictly.
+    Against XTuner's: no gradient through a frozen vision tower; samples are packed into one row without
+    padding; each picture's positions are laid out by the dataset (its true length counts in truncation); the
+    language-model head runs only where there is a label; a language model that is not quantised keeps its
+    dtype under LoRA; stage 1's projector is loaded strictly.
 
     Args (others as in XTuner):
         projector_checkpoint: a stage 1 checkpoint (`iter_N.pth`) whose projector training starts from.
@@ -154,7 +156,7 @@ class LeanLLaVAModel(LLaVAModel):
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
 
     def embed(self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None) -> torch.Tensor:
-        """(batch, length) ids, with IMAGE_TOKEN_INDEX at picture positions, to (batch, length, hidden)."""
+        """(1, tokens) ids, with IMAGE_TOKEN_INDEX at picture positions, to (1, tokens, hidden)."""
         at_picture = input_ids == IMAGE_TOKEN_INDEX
         embeds = self.language_model().get_input_embeddings()(input_ids.masked_fill(at_picture, 0))
         if pixel_values is None:
@@ -170,19 +172,25 @@ class LeanLLaVAModel(LLaVAModel):
     def forward(self, data: dict[str, Any], data_samples: Any = None, mode: str = "loss") -> Any:
         """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
 
-        Logits are (batch, length, vocabulary).
+        `data` is a packed row as `collate` makes it; a single sample may come without `cu_seqlens` and
+        `position_ids`. Logits are (1, tokens, vocabulary).
         """
         embeds = self.embed(data["input_ids"], data.get("pixel_values"))
         llm = self.language_model()
         hidden = llm.model(
-            inputs_embeds=embeds, attention_mask=data.get("attention_mask"), use_cache=False
+            inputs_embeds=embeds,
+            position_ids=data.get("position_ids"),
+            cu_seq_lens_q=data.get("cu_seqlens"),
+            max_length_q=data.get("max_seqlen"),
+            use_cache=False,
         ).last_hidden_state
         if mode == "tensor":
             return llm.lm_head(hidden)
         if mode != "loss":
             raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
         targets = data["labels"][:, 1:]
-        supervised = targets != IGNORE_INDEX  # (batch, length - 1)
+        # No sample begins with a label, so none is learnt from the one before it.
+        supervised = targets != IGNORE_INDEX  # (1, tokens - 1)
         logits = llm.lm_head(hidden[:, :-1][supervised])  # (supervised, vocab)
         loss = functional.cross_entropy(logits.float(), targets[supervised])
         return {"loss": loss}

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS
 from xtuner.registry import BUILDER
-from xtuner.utils import DEFAULT_PAD_TOKEN_INDEX, IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.data.load import load_records
 from llava_tuning.models.conversation import Rendered, render_conversation
@@ -124,19 +124,25 @@ def test_a_record_that_is_cut_inside_its_picture_ends_before_it(
     assert len(sample["input_ids"]) == at + PATCHES and "pixel_values" in sample
 
 
-def test_a_batch_is_padded_and_masked(dataset: RecordsDataset) -> None:
+def test_a_batch_is_one_row_without_padding(dataset: RecordsDataset) -> None:
     samples = [dataset[0], dataset[1], dataset[2]]
-    batch: dict[str, torch.Tensor] = collate(samples)["data"]
+    batch: dict[str, Any] = collate(samples)["data"]
     assert batch["pixel_values"].shape == (2, 3, 32, 32)
     assert torch.equal(batch["pixel_values"][1], samples[2]["pixel_values"])
-    for row, sample in enumerate(samples):
-        length = len(sample["input_ids"])
-        assert batch["input_ids"][row, :length].tolist() == sample["input_ids"]
-        assert batch["labels"][row, :length].tolist() == sample["labels"]
-        assert batch["attention_mask"][row].tolist() == [i < length for i in range(batch["labels"].shape[1])]
-        assert (batch["input_ids"][row, length:] == DEFAULT_PAD_TOKEN_INDEX).all()
-        assert (batch["labels"][row, length:] == IGNORE_INDEX).all()
+    lengths = [len(sample["input_ids"]) for sample in samples]
+    assert batch["cu_seqlens"].tolist() == [0, lengths[0], lengths[0] + lengths[1], sum(lengths)]
+    assert batch["cu_seqlens"].dtype == torch.int32
+    assert batch["max_seqlen"] == max(lengths)
+    for name in ("input_ids", "labels"):
+        assert batch[name].tolist() == [[value for sample in samples for value in sample[name]]]
+    assert batch["position_ids"].tolist() == [[i for length in lengths for i in range(length)]]
     assert "pixel_values" not in collate([dataset[0], dataset[11]])["data"]
+
+
+def test_no_sample_is_trained_on_its_first_token() -> None:
+    """It would be predicted from the sample before it."""
+    sample = {"input_ids": [7, 8], "labels": [7, 8]}
+    assert collate([sample, sample])["data"]["labels"].tolist() == [[IGNORE_INDEX, 8, IGNORE_INDEX, 8]]
 
 
 @pytest.mark.parametrize("file", ["mixed.json", "texts.json", "pretrain.json"])

@@ -10,16 +10,17 @@ import pytest
 import torch
 from mmengine.config import Config
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from xtuner.registry import BUILDER
-from xtuner.utils import IMAGE_TOKEN_INDEX
+from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import assemble, load_image_processor
 from llava_tuning.training.dataset import collate
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
 KINDS = ["pretrain", "lora", "full", "vision_lora"]
 
 
@@ -27,7 +28,7 @@ KINDS = ["pretrain", "lora", "full", "vision_lora"]
 def batch(dataset: Any) -> Batch:
     """Two pictures and a text of three lengths."""
     data: Batch = collate([dataset[1], dataset[0], dataset[2]])["data"]
-    assert len({tuple(row.tolist()) for row in data["attention_mask"]}) == 3
+    assert len(set(data["cu_seqlens"].diff().tolist())) == 3
     return data
 
 
@@ -69,11 +70,16 @@ def reference(model: LeanLLaVAModel, load_config: Callable[..., Config]) -> Llav
 
 
 def reference_loss(model: LlavaForConditionalGeneration, batch: Batch, vocabulary: int) -> torch.Tensor:
-    """transformers' own loss, over words alone: rows added for the picture token would take probability."""
-    ids = batch["input_ids"].masked_fill(batch["input_ids"] == IMAGE_TOKEN_INDEX, model.config.image_token_id)
-    inputs = {name: value for name, value in batch.items() if name not in ("input_ids", "labels")}
-    logits = model(input_ids=ids, **inputs).logits[..., :vocabulary]
-    loss: torch.Tensor = model.loss_function(logits=logits, labels=batch["labels"], vocab_size=vocabulary)
+    """transformers' own loss, padded, over words alone: rows for the picture token would take probability."""
+    rows = [batch[name][0].split(batch["cu_seqlens"].diff().tolist()) for name in ("input_ids", "labels")]
+    ids = pad_sequence(rows[0], batch_first=True)
+    labels = pad_sequence(rows[1], batch_first=True, padding_value=IGNORE_INDEX)
+    mask = pad_sequence([torch.ones(len(row)) for row in rows[0]], batch_first=True)
+    ids = ids.masked_fill(ids == IMAGE_TOKEN_INDEX, model.config.image_token_id)
+    logits = model(input_ids=ids, attention_mask=mask, pixel_values=batch.get("pixel_values")).logits
+    loss: torch.Tensor = model.loss_function(
+        logits=logits[..., :vocabulary], labels=labels, vocab_size=vocabulary
+    )
     return loss
 
 
@@ -93,6 +99,17 @@ def test_loss_over_supervised_positions_is_that_of_all_logits(
     assert model(batch)["loss"].item() == pytest.approx(expected.item(), abs=1e-6)
     with pytest.raises(ValueError, match="choose 'loss' or 'tensor'"):
         model(batch, mode="predict")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sample_does_not_see_those_packed_beside_it(
+    kind: str, build: Callable[..., LeanLLaVAModel], dataset: Any, batch: Batch
+) -> None:
+    model = build(kind)
+    together = model(batch, mode="tensor")[0].split(batch["cu_seqlens"].diff().tolist())
+    for index, logits in zip((1, 0, 2), together, strict=True):
+        alone = model(collate([dataset[index]])["data"], mode="tensor")[0]
+        torch.testing.assert_close(logits, alone, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
