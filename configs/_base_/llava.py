@@ -28,6 +28,7 @@ param_scheduler = []
 custom_hooks = [
     dict(type="llava_tuning.training.hooks.SampleAnswersHook"),
     dict(type="llava_tuning.training.hooks.PlainCheckpointHook"),
+    dict(type="llava_tuning.training.hooks.RandomStateHook"),
     dict(type="llava_tuning.training.hooks.ProgressHook"),
     dict(type="llava_tuning.training.hooks.LossCurveHook"),
 ]

@@ -116,6 +116,34 @@ class PlainCheckpointHook(Hook):
         checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
 
 
+class RandomStateHook(Hook):
+    """Dropout goes on where it stopped: the random state is saved, and restored before a resumed run's step.
+
+    One process writes the checkpoint, so its state alone is kept; further processes draw anew.
+    """
+
+    def __init__(self) -> None:
+        self.saved: dict[str, torch.Tensor] = {}
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            checkpoint["random_state"]["cuda"] = torch.cuda.get_rng_state()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if is_main_process() and runner._resume:
+            self.saved = checkpoint.get("random_state", {})
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        # Not earlier: the data loader draws from the same generator while it skips what was trained on.
+        if not self.saved:
+            return
+        torch.set_rng_state(self.saved["cpu"].cpu())
+        if "cuda" in self.saved and torch.cuda.is_available():
+            torch.cuda.set_rng_state(self.saved["cuda"].cpu())
+        self.saved = {}
+
+
 class ProgressHook(Hook):
     """A bar with loss and time left on a terminal; elsewhere mmengine's log lines say the same."""
 

@@ -72,6 +72,21 @@ def test_answers_are_those_of_the_unbroken_run(lora_run: Path, resumed: Path) ->
     assert all(row["answer"] == expected[row["step"]] for row in found if row["step"] != 5)
 
 
+def test_dropout_goes_on_as_in_the_unbroken_run(
+    start: Callable[..., int], changes: dict[str, object], tmp_path: Path
+) -> None:
+    changes = {**changes, "llm_lora.lora_dropout": 0.5, "max_steps": 4, "save_steps": 2}
+    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    assert start("lora", unbroken, {}, **changes) == 0
+    resumed.mkdir()
+    shutil.copyfile(unbroken / "iter_2.pth", resumed / "iter_2.pth")
+    assert start("lora", resumed, {"resume": "auto"}, **changes) == 0
+    expected = {row["step"]: row["loss"] for row in rows(unbroken / "loss.jsonl")}
+    for row in rows(resumed / "loss.jsonl"):
+        assert row["loss"] == pytest.approx(expected[row["step"]], rel=1e-6)
+    assert [row["step"] for row in rows(resumed / "loss.jsonl")] == [3, 4]
+
+
 def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
     lora_run: Path,
     start: Callable[..., int],
