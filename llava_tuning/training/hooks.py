@@ -90,9 +90,7 @@ def greedy_answer(
     if image is not None:
         picture = open_picture(Path(dataset.image_folder) / image)
         pixels = dataset.image_processor(picture, return_tensors="pt")["pixel_values"].to(device)
-    embedding: Any = model.language_model().get_input_embeddings()
-    dtype = embedding.weight.dtype
-    with torch.autocast(device.type, dtype=dtype, enabled=device.type == "cuda" and dtype != torch.float32):
+    with model.autocast():
         embeds = model.embed(torch.tensor([rendered.input_ids], device=device), pixels)
         ids = model.llm.generate(
             inputs_embeds=embeds,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, CLIPVisionModel, LlamaForCausalLM
@@ -107,6 +109,10 @@ class LeanLLaVAModel(LLaVAModel):
             # Only a quantised base wants its norms in float32; for others this would double the memory.
             self.llm = prepare_model_for_kbit_training(self.llm, use_gradient_checkpointing=False)
         self.llm = get_peft_model(self.llm, _with_targets(self._parse_lora_config(lora_config), self.llm))
+        for module in self.llm.modules():
+            if isinstance(module, BaseTunerLayer):
+                # peft would copy each layer's input to float32, for autocast to copy it back.
+                module.cast_input_dtype_enabled = False
 
     def _prepare_visual_encoder_for_lora(
         self, lora_config: Any, use_activation_checkpointing: bool = True
@@ -147,6 +153,13 @@ class LeanLLaVAModel(LLaVAModel):
         llm: LlamaForCausalLM = self.llm.get_base_model() if self.use_llm_lora else self.llm
         return llm
 
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Arithmetic in the language model's half precision, adapters included, as a GPU's AMP does it."""
+        weights: Any = self.language_model().get_input_embeddings().weight
+        if weights.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(weights.device.type, dtype=weights.dtype)
+
     def picture_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(pictures, 3, side, side) to (pictures, patches, text hidden)."""
         tower_dtype = next(self.visual_encoder.parameters()).dtype
@@ -175,6 +188,10 @@ class LeanLLaVAModel(LLaVAModel):
         `data` is a packed row as `collate` makes it; a single sample may come without `cu_seqlens` and
         `position_ids`. Logits are (1, tokens, vocabulary).
         """
+        with self.autocast():
+            return self._forward(data, mode)
+
+    def _forward(self, data: dict[str, Any], mode: str) -> Any:
         embeds = self.embed(data["input_ids"], data.get("pixel_values"))
         llm = self.language_model()
         hidden = llm.model(
