@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, CLIPVisionModel, LlamaForCausalLM
@@ -109,10 +109,10 @@ class LeanLLaVAModel(LLaVAModel):
             # Only a quantised base wants its norms in float32; for others this would double the memory.
             self.llm = prepare_model_for_kbit_training(self.llm, use_gradient_checkpointing=False)
         self.llm = get_peft_model(self.llm, _with_targets(self._parse_lora_config(lora_config), self.llm))
-        for module in self.llm.modules():
-            if isinstance(module, BaseTunerLayer):
+        for layer in self.llm.modules():
+            if isinstance(layer, LoraLayer):
                 # peft would copy each layer's input to float32, for autocast to copy it back.
-                module.cast_input_dtype_enabled = False
+                layer.cast_input_dtype_enabled = False
 
     def _prepare_visual_encoder_for_lora(
         self, lora_config: Any, use_activation_checkpointing: bool = True
