@@ -3,8 +3,11 @@
 #   llava-tuning train llava_internlm2_chat_20b_lora_clip_vit_large_p14_336_e1_gpu8_finetune --nproc-per-node 8 \
 #     --set projector_checkpoint=work_dirs/llava_internlm2_chat_20b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_4361.pth
 #
-# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: LoRA as LLaVA-1.5's own script has it: rank 128, alpha 256, 2e-4;
-# 8 GPUs × 4 × 4 = 128 records a step, one epoch.
+# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: rank 128, alpha 256 and 2e-4 as in LLaVA's
+# scripts/v1_5/finetune_lora.sh, whose own rate for the projector (2e-5) is not taken over;
+# 8 GPUs × 4 × 4 = 128 records a step, one epoch. How a step is divided among GPU, batch and accumulation
+# is this project's choice; the records of a step are as published.
+# Memory and hours have not been measured; `--dry-run` estimates the memory.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "models/internlm2-chat-20b"

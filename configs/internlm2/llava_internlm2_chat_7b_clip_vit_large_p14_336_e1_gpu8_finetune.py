@@ -3,8 +3,12 @@
 #   llava-tuning train llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_finetune --nproc-per-node 8 --deepspeed zero3 \
 #     --set projector_checkpoint=work_dirs/llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2181.pth
 #
-# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: full finetuning: 2e-5 as in LLaVA-1.5;
-# 8 GPUs × 16 × 1 = 128 records a step, one epoch.
+# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: 2e-5 as in LLaVA-1.5
+# (arXiv:2310.03744, table 9);
+# 8 GPUs × 16 × 1 = 128 records a step, one epoch. How a step is divided among GPU, batch and accumulation
+# is this project's choice; the records of a step are as published.
+# Needs DeepSpeed (`pip install deepspeed`). Not run here yet: on one GPU, ZeRO-3 stopped with an AssertionError.
+# Memory and hours have not been measured; `--dry-run` estimates the memory.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "models/internlm2-chat-7b"

@@ -3,8 +3,11 @@
 #   llava-tuning train llava_internlm2_chat_7b_qlora_clip_vit_large_p14_336_lora_e1_gpu8_finetune --nproc-per-node 8 \
 #     --set projector_checkpoint=work_dirs/llava_internlm2_chat_7b_clip_vit_large_p14_336_e1_gpu8_pretrain/iter_2181.pth
 #
-# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: ranks and rate as published by XTuner: 512 and 64, 2e-4;
-# 8 GPUs × 16 × 1 = 128 records a step, one epoch.
+# Data: LLaVA-Instruct, 665,000 conversations (llava_v1_5_mix665k). Settings: ranks 512 and 64 and 2e-4 as
+# in XTuner 0.2.0's config of that name (xtuner/configs/llava);
+# 8 GPUs × 16 × 1 = 128 records a step, one epoch. How a step is divided among GPU, batch and accumulation
+# is this project's choice; the records of a step are as published.
+# Memory and hours have not been measured; `--dry-run` estimates the memory.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "models/internlm2-chat-7b"

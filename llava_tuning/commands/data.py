@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 data = typer.Typer(help="Make, convert, look at and check data sets.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
-Model = Annotated[str | None, typer.Option(help="Model directory whose tokenizer is used, or 'default'.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -134,10 +133,10 @@ def check(
     images: Annotated[
         Path | None, typer.Option(help="Folder that pictures' paths start from; each file's own if left out.")
     ] = None,
-    model: Model = None,
+    model: Annotated[str, typer.Option(help="Model whose tokenizer counts, or 'default'.")] = "default",
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Tokens kept in training (needs a tokenizer).")
-    ] = None,
+        int, typer.Option(min=1, help="Tokens kept in training; the configs' value by default.")
+    ] = 2048,
     max_pictures: Annotated[
         int | None, typer.Option(min=0, help="Decode only this many pictures a file.")
     ] = None,
@@ -149,9 +148,10 @@ def check(
 
     from llava_tuning.data.check import check_records
 
-    if model is not None and max_length is None:
-        raise UserError("--model is used to count tokens; give --max-length as well")
-    tokenizer, own_tokens = (None, 0) if max_length is None else _load_tokenizer(model or "default")
+    for file in files:  # a wrong path is said before slow imports
+        if not file.is_file():
+            raise UserError(f"{file}: no such data file; check the path")
+    tokenizer, own_tokens = _load_tokenizer(model)
     findings = [
         finding
         for file in files

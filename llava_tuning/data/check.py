@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +46,19 @@ def check_records(
     tokens_per_image: int = 0,
     max_pictures: int | None = None,
 ) -> list[Finding]:
-    """All faults of a data file, in the order of its records.
+    """The findings of `check_file`."""
+    return check_file(path, image_folder, tokenizer, max_length, tokens_per_image, max_pictures)[0]
+
+
+def check_file(
+    path: str | Path,
+    image_folder: str | Path | None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_length: int | None = None,
+    tokens_per_image: int = 0,
+    max_pictures: int | None = None,
+) -> tuple[list[Finding], int]:
+    """All faults of a data file, in the order of its records, and the number of its records.
 
     Args:
         path: JSON or JSONL file of LLaVA records.
@@ -85,10 +95,11 @@ def check_records(
                 found += [(index, problem) for problem in problems]
     found.sort(key=lambda item: item[0])
     values = dict(rows)
-    return [
+    findings = [
         Finding(path, index, _id_of(values[index]), problem.kind, problem.text, problem.remedy)
         for index, problem in found
     ]
+    return findings, len(rows)
 
 
 def _broken(row: BrokenRow) -> list[Problem]:
@@ -155,14 +166,14 @@ def _bad_picture(file: Path) -> Problem | None:
 def _duplicates(records: Sequence[tuple[int, Record]]) -> list[tuple[int, Problem]]:
     found = []
     ids: dict[str, int] = {}
-    contents: dict[bytes, int] = {}
+    contents: dict[tuple[object, ...], int] = {}
     for index, record in records:
         first = ids.setdefault(record.id, index)
         if first != index:
             text = f"has the same id as record {first}"
             found.append((index, Problem("duplicate", text, "give each record an id of its own")))
-        body = json.dumps(record.to_dict() | {"id": None}, sort_keys=True)
-        first = contents.setdefault(hashlib.sha256(body.encode()).digest(), index)
+        body = (record.image, *((turn.from_, turn.value) for turn in record.conversations))
+        first = contents.setdefault(body, index)
         if first != index:
             text = f"has the same picture and turns as record {first}"
             found.append((index, Problem("duplicate", text, "remove one of them")))

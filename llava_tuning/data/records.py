@@ -23,8 +23,12 @@ class Turn(BaseModel):
 
 
 class Record(BaseModel):
-    """One training example: an id, at most one picture (relative to the image folder), and its turns."""
+    """One training example: an id, at most one picture (relative to the image folder), and its turns.
 
+    A whole number as id, as published sets have it, is read as text.
+    """
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
     id: str
     image: str | None = None
     conversations: list[Turn]

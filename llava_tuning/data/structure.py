@@ -28,7 +28,7 @@ def row_problems(row: Any) -> list[Problem]:
         return [Problem("record", f"is {_kind(row)}, not an object", "write {id, image, conversations}")]
     problems = []
     record_id, image, turns = row.get("id"), row.get("image"), row.get("conversations")
-    if not isinstance(record_id, str) or not record_id:
+    if type(record_id) is not int and (not isinstance(record_id, str) or not record_id):
         found = "has no id" if record_id in (None, "") else f"has the id {record_id!r}, {_kind(record_id)}"
         problems.append(Problem("record", found, f"give a text that no other record has, or {_CONVERT}"))
     if image is not None and (not isinstance(image, str) or not image.strip()):

@@ -143,7 +143,9 @@ def _load_llava(directory: Path, dtype: torch.dtype) -> LoadedModel:
 
 
 def _load_llama(directory: Path, dtype: torch.dtype) -> LoadedModel:
-    from transformers import AutoTokenizer, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
+
+    from llava_tuning.models.tokenizer import load_tokenizer
 
     loaded: Any = LlamaForCausalLM.from_pretrained(
         directory, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, output_loading_info=True
@@ -155,4 +157,5 @@ def _load_llama(directory: Path, dtype: torch.dtype) -> LoadedModel:
                 f"{directory}: {len(keys)} {problem.replace('_', ' ')} in the weights, e.g. {keys[0]}; "
                 "make or copy the model directory again"
             )
-    return LoadedModel(model, AutoTokenizer.from_pretrained(directory), None)
+    tokenizer = load_tokenizer(directory, name=directory, remedy="make or copy the model directory again")
+    return LoadedModel(model, tokenizer, None)

@@ -14,7 +14,10 @@ from llava_tuning.data.records import read_json_rows
 from llava_tuning.errors import UserError
 
 DESCRIBE = "Describe this picture."
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
+# Those that cannot be read become rows with an error, so that none is missed.
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".svg"}
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ def questions_from_folder(folder: Path, questions: Sequence[str] = ()) -> list[P
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such picture folder; give --images an existing one")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES and (file.is_file() or file.is_symlink())
+    )
     if not files:
         raise UserError(f"{folder}: holds no pictures ({', '.join(sorted(SUFFIXES))}); choose another folder")
     pairs = [(file, question) for file in files for question in (questions or (DESCRIBE,))]

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from transformers import (
     AddedToken,
-    AutoTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
     GenerationConfig,
@@ -28,6 +27,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import IMAGE_MARKER, answer_end, id_of
+from llava_tuning.models.tokenizer import load_tokenizer
 
 VISION_FEATURE_LAYER = -2
 EMBEDDING_MULTIPLE = 64  # rows of the embedding are padded to a multiple of this, as llava-hf models do
@@ -61,19 +61,26 @@ def load_image_processor(directory: str | Path) -> LlavaImageProcessorPil:
         raise UserError(
             f"{directory}: no preprocessor_config.json; a vision tower needs its picture processor"
         )
-    values, _ = LlavaImageProcessorPil.get_image_processor_dict(directory)
-    if "image_processor" in values:
-        values = values["image_processor"]
-    size = values["crop_size"]
-    side = int(size["height"] if isinstance(size, dict) else size)
-    return LlavaImageProcessorPil(
-        do_pad=True,
-        size={"shortest_edge": side},
-        crop_size={"height": side, "width": side},
-        image_mean=values["image_mean"],
-        image_std=values["image_std"],
-        resample=values.get("resample", 3),
-    )
+    try:
+        values, _ = LlavaImageProcessorPil.get_image_processor_dict(directory)
+        if "image_processor" in values:
+            values = values["image_processor"]
+        size = values["crop_size"]
+        side = int(size["height"] if isinstance(size, dict) else size)
+        return LlavaImageProcessorPil(
+            do_pad=True,
+            size={"shortest_edge": side},
+            crop_size={"height": side, "width": side},
+            image_mean=values["image_mean"],
+            image_std=values["image_std"],
+            resample=values.get("resample", 3),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{directory}: its picture processor cannot be read ({reason}); copy its "
+            "preprocessor_config.json again"
+        ) from None
 
 
 def new_projector(vision_hidden: int, text_hidden: int, bias: bool = True) -> nn.Sequential:
@@ -172,7 +179,7 @@ def load_llava(
         if info.get(kind):
             names = ", ".join(sorted(map(str, info[kind]))[:4])
             raise UserError(f"{directory}: {kind.replace('_', ' ')}: {names}; export or download it again")
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    tokenizer = load_tokenizer(Path(directory), name=directory, remedy="export or download it again")
     return model.to(device).eval(), tokenizer, load_image_processor(directory)
 
 

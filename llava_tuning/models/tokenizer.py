@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,12 @@ def load_tokenizer(directory: Path, *, name: str | Path, remedy: str) -> Any:
     from transformers import AutoTokenizer  # takes seconds: callers check cheaper things first
 
     try:
+        settings = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+        if "auto_map" in settings:
+            raise UserError(f"{name}: its tokenizer asks for code of its own, which is never run; {remedy}")
         return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except UserError:
+        raise
     except Exception as error:  # each tokenizer class fails in its own way
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{name}: its tokenizer cannot be loaded ({reason}); {remedy}") from None

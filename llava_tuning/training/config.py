@@ -50,7 +50,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "seed": ("randomness.seed",),
 }
 OPTIONAL = ("llm_lora", "visual_encoder_lora")
-NULLABLE = (*OPTIONAL, "max_steps")
+NULLABLE = (*OPTIONAL, "max_steps", "seed", "llm", "vision_tower", "projector_checkpoint")
 # kind -> settings, and how to give them
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "count": (
@@ -66,9 +66,14 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         "a whole number of 1 or more",
     ),
     "number": (("lr", "max_epochs", "max_norm"), "a number above 0, e.g. 2e-4"),
+    "share": (("warmup_ratio", "weight_decay"), "a number from 0 up to, but not, 1"),
+    "betas": (("betas",), "two numbers from 0 up to, but not, 1, e.g. (0.9, 0.999)"),
+    "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
+    "stage": (("stage",), "pretrain or finetune"),
+    "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
     "truth": (("freeze_llm", "gradient_checkpointing", "load_in_4bit"), "True or False"),
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
-    "lora": (OPTIONAL, "a dict of peft's LoraConfig with a rank, e.g. dict(r=16, lora_alpha=32), or None"),
+    "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
 }
 SETTINGS = (*PLACES, *OPTIONAL, "max_epochs", "max_steps", "warmup_ratio", "stage")
 
@@ -162,7 +167,13 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
     _check_kinds(config)
     for name, places in PLACES.items():
         for place in places:
-            _put(config, place, config[name])
+            try:
+                _put(config, place, config[name])
+            except (TypeError, KeyError, IndexError, AttributeError):
+                raise UserError(
+                    f"{path}: there is no {place}, where {name} belongs; start from one of "
+                    "`llava-tuning config list`"
+                ) from None
     for name in OPTIONAL:
         lora = config[name]
         config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}
@@ -181,7 +192,14 @@ def _check_kinds(config: Config) -> None:
                 "count": number and isinstance(value, int) and value >= 1,
                 "number": number and value > 0,
                 "truth": isinstance(value, bool),
-                "list": isinstance(value, (list, tuple)),
+                "share": number and 0 <= value < 1,
+                "betas": isinstance(value, (list, tuple))
+                and len(value) == 2
+                and all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in value),
+                "path": isinstance(value, str),
+                "stage": value in ("pretrain", "finetune"),
+                "seed": number and isinstance(value, int) and value >= 0,
+                "list": isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
                 "lora": isinstance(value, dict) and isinstance(value.get("r"), int),
             }[kind]
             if not fits:

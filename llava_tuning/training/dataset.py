@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import torch
 from torch.nn import functional
-from transformers import AutoTokenizer, CLIPVisionConfig, PreTrainedTokenizerBase
+from transformers import CLIPVisionConfig, PreTrainedTokenizerBase
 from xtuner.dataset import LLaVADataset
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
@@ -19,6 +19,7 @@ from llava_tuning.data.records import Record
 from llava_tuning.models.conversation import render_conversation
 from llava_tuning.models.llava import load_image_processor, tokens_per_image
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.tokenizer import load_tokenizer
 
 RECORDS_PER_WORKER = 20_000  # below this a second process costs more than it saves
 
@@ -44,7 +45,7 @@ class RecordsDataset(LLaVADataset):
         self.image_folder = image_folder
         self.image_processor = load_image_processor(vision_tower)
         self.patches = tokens_per_image(CLIPVisionConfig.from_pretrained(vision_tower))
-        self.tokenizer = AutoTokenizer.from_pretrained(llm)
+        self.tokenizer = load_tokenizer(Path(llm), name=f"llm = {llm}", remedy="prepare it again")
         self.text_data = tokenize_records(data_path, self.tokenizer, self.patches, max_length)
 
     @property

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 from xtuner.registry import BUILDER
 from xtuner.utils import IMAGE_TOKEN_INDEX
 
@@ -26,6 +26,7 @@ from llava_tuning.models.provenance import (
     read_provenance,
     write_provenance,
 )
+from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.checkpoint import check_readable
 from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
@@ -64,7 +65,7 @@ def export(
     work_dir, out = Path(work_dir), Path(out)
     config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
     model = _training_model(config, chosen)
-    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    tokenizer = _tokenizer(config)
     image_processor = load_image_processor(config.vision_tower)
     probes = [_probe_picture(size) for size in PROBE_SIZES]
     vocabulary = model.language_model().config.vocab_size
@@ -112,7 +113,20 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
     if chosen is None or not chosen.exists():
         raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
     check_readable(chosen)
-    return Config.fromfile(work_dir / FITTED_CONFIG), chosen
+    try:
+        config = Config.fromfile(work_dir / FITTED_CONFIG, import_custom_modules=False)
+    except Exception as error:  # mmengine raises whatever the file's own code raises
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise UserError(
+            f"{work_dir / FITTED_CONFIG}: not readable ({reason}); restore the run's own"
+        ) from None
+    for name in ("llm", "vision_tower"):
+        if not Path(config[name]).is_dir():
+            raise UserError(
+                f"{work_dir / FITTED_CONFIG}: {name} = {config[name]} is gone; put the base model back, or "
+                "name its new place there"
+            )
+    return config, chosen
 
 
 def _round_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -195,8 +209,12 @@ def _probe_picture(size: tuple[int, int]) -> Image.Image:
     return picture
 
 
+def _tokenizer(config: Config) -> Any:
+    return load_tokenizer(Path(config.llm), name=f"llm = {config.llm}", remedy="prepare it again")
+
+
 def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
-    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    tokenizer = _tokenizer(config)
     return Provenance(
         stage=config.stage,
         base_models=[_base("language model", config.llm), _base("vision tower", config.vision_tower)],

@@ -53,6 +53,8 @@ def train(
         total_steps,
     )
 
+    if launcher_args and not launcher_args[0].startswith("-"):
+        raise UserError(f"{launcher_args[0]}: not an option; settings are written as --set NAME=VALUE")
     if deepspeed is not None:
         _check_strategy(deepspeed)
         check_deepspeed("--deepspeed")
@@ -63,6 +65,11 @@ def train(
     config = load_settings(path, overrides)
     preflight.resolve_paths(config)
     config = load_settings(path, {**overrides, "llm": config.llm, "vision_tower": config.vision_tower})
+    checkpoint = None
+    if resume is not None:
+        checkpoint = _checkpoint_to_resume(resume, work_dir, deepspeed is not None)
+        if checkpoint.is_file():
+            preflight.check_trained(config, checkpoint)
     records = preflight.check(config)
     world_size = nproc_per_node * nnodes
     fit_to_machine(config, records, world_size)
@@ -70,9 +77,9 @@ def train(
     print(preflight.plan(config, records, steps).describe(config), flush=True)
     if dry_run:
         return 0
-    if resume is not None:
+    if checkpoint is not None:
         config.resume = True
-        config.load_from = str(_checkpoint_to_resume(resume, work_dir, deepspeed is not None))
+        config.load_from = str(checkpoint)
     work_dir.mkdir(parents=True, exist_ok=True)
     fitted = work_dir / FITTED_CONFIG
     config.dump(fitted)

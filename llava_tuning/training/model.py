@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, CLIPVisionModel, LlamaForCausalLM
+from transformers import BitsAndBytesConfig, CLIPVisionModel, LlamaForCausalLM
 from xtuner.model import LLaVAModel
 from xtuner.model.utils import find_all_linear_names
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -37,7 +37,7 @@ def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> 
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=weights,
         )
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = LlamaForCausalLM.from_pretrained(
         path,
         dtype=weights,
         attn_implementation=PACKED,

@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVisionConfig, CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from llava_tuning.data.check import check_records
+from llava_tuning.data.check import check_file
 from llava_tuning.errors import UserError
+from llava_tuning.models.checkpoints import Checkpoint, read_config
 from llava_tuning.models.llava import load_image_processor, new_projector, tokens_per_image
-from llava_tuning.models.tokenizer import check_chat_template
+from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.prepare import check_llama_weights
+from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
 from llava_tuning.training.checkpoint import read_weights
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
@@ -66,14 +69,18 @@ def check(config: Config) -> int:
         UserError: names what is wrong and the remedy.
     """
     llm, vision = _directory(config, "llm"), _directory(config, "vision_tower")
-    text = AutoConfig.from_pretrained(llm)
-    if text.model_type != "llama":
+    kind = read_config(llm).get("model_type")  # not by transformers, which would offer to run a model's code
+    if kind != "llama":
         raise UserError(
-            f"llm = {llm}: is a {text.model_type} checkpoint; turn it into a Llama directory with "
+            f"llm = {llm}: is a {kind} checkpoint; turn it into a Llama directory with "
             f"`llava-tuning prepare {llm} --out DIR` and name DIR"
         )
-    tokenizer = AutoTokenizer.from_pretrained(llm)
+    check_llama_weights(llm)
+    text = LlamaConfig.from_pretrained(llm)
+    tokenizer = load_tokenizer(llm, name=f"llm = {llm}", remedy="prepare it again")
     check_chat_template(tokenizer, f"llm = {llm}")
+    read_config(vision)
+    Checkpoint(vision)
     picture = CLIPVisionConfig.from_pretrained(vision)
     load_image_processor(vision)
     patches = tokens_per_image(picture)
@@ -94,13 +101,40 @@ def check(config: Config) -> int:
     for image in config.evaluation_images:
         if not (folder / image).is_file():
             raise UserError(f"evaluation_images: {folder / image} is missing; name a picture in image_folder")
+        open_picture(folder / image)
     return _check_data(config, tokenizer, patches)
+
+
+def check_trained(config: Config, checkpoint: Path) -> None:
+    """A run goes on only from a checkpoint that trained the same parts.
+
+    Raises:
+        UserError: it trained others, e.g. in the other stage.
+    """
+    names = list(read_weights(checkpoint))
+    adapted = [name for name in names if "lora_" in name]
+    found = {
+        "the language model by LoRA": any(name.startswith("llm.") for name in adapted),
+        "the language model in full": any(name.startswith("llm.") and "lora_" not in name for name in names),
+        "the vision tower by LoRA": any(name.startswith("visual_encoder.") for name in adapted),
+    }
+    wanted = {
+        "the language model by LoRA": config.llm_lora is not None,
+        "the language model in full": not config.freeze_llm and config.llm_lora is None,
+        "the vision tower by LoRA": config.visual_encoder_lora is not None,
+    }
+    for part, trains in wanted.items():
+        if trains != found[part]:
+            did = "trained" if found[part] else "did not train"
+            raise UserError(
+                f"{checkpoint}: {did} {part}, other than this config; resume with the config of its own run"
+            )
 
 
 def plan(config: Config, records: int, steps: int) -> Plan:
     """Count parameters on the meta device and estimate the memory of one process."""
     with torch.device("meta"):
-        llm = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config.llm))
+        llm = LlamaForCausalLM(LlamaConfig.from_pretrained(config.llm))
         vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))
         projector = new_projector(vision.config.hidden_size, llm.config.hidden_size)
     llm_size, vision_size = _count(llm), _count(vision)
@@ -152,12 +186,10 @@ def _memory(config: Config, llm: torch.nn.Module, vision: torch.nn.Module, train
 
 
 def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore[no-untyped-def]
-    from llava_tuning.data.load import load_records
-
     path, folder = Path(config.data_path), Path(config.image_folder)
     if not folder.is_dir():
         raise UserError(f"image_folder = {folder}: no such directory")
-    findings = check_records(
+    findings, records = check_file(
         path,
         folder,
         tokenizer=tokenizer,
@@ -176,7 +208,7 @@ def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore
             f"{path}: {len(findings)} records cannot be trained on; `llava-tuning data check {path} "
             f"--images {folder}` lists them:\n  {shown}" + (f"\n  … and {more} more" if more > 0 else "")
         )
-    return len(load_records(path))
+    return records
 
 
 def _directory(config: Config, name: str) -> Path:

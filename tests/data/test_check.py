@@ -50,6 +50,12 @@ def test_a_good_file_has_no_findings(folder: Path, tokenizer: PreTrainedTokenize
     assert _check(folder, rows, tokenizer=tokenizer, max_length=200, tokens_per_image=16) == []
 
 
+def test_a_whole_number_as_id_is_read_as_text(folder: Path):
+    """As XTuner does, and published sets need it."""
+    assert _check(folder, [_row("x") | {"id": 3}, _row("y", "<image>\nwho?")]) == []
+    assert [record.id for record in load_records(folder / "data.json")] == ["3", "y"]
+
+
 @pytest.mark.parametrize(
     ("row", "kind", "said"),
     [
@@ -61,7 +67,7 @@ def test_a_good_file_has_no_findings(folder: Path, tokenizer: PreTrainedTokenize
         ({"id": "x", "messages": []}, "record", "`messages` in place"),
         ({"id": "x", "conversations": []}, "turns", "no turns"),
         ({"id": "x", "conversations": {}}, "turns", "an object"),
-        (_row("x") | {"id": 3}, "record", "a number"),
+        (_row("x") | {"id": 3.5}, "record", "a number"),
         (_row("x") | {"id": None}, "record", "no id"),
         (_row("x") | {"image": ["a.png"]}, "record", "a list as image"),
         (_turns(("human", "a"), ("gpt", "b"), image=""), "record", "empty image"),

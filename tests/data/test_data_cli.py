@@ -88,7 +88,6 @@ def test_what_a_user_can_mend_is_one_sentence_and_status_2(
     data = scenes / "finetune.json"
     for arguments, said in [
         (("check", tmp_path / "none.json"), "none.json: no such data file"),
-        (("check", data, "--model", model_directory), "--max-length"),
         (("check", data, "--images", tmp_path / "none"), "no such image folder"),
         (("check", data, "--model", tmp_path / "none", "--max-length", "9"), "no such model directory"),
         (("show", data, "--index", "99", "--model", model_directory), "records 0 to 5"),

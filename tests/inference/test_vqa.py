@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from llava_tuning.cli import _build
@@ -91,6 +92,18 @@ def test_rows_say_what_was_asked_and_what_went_wrong(
     assert "not a picture" in rows["broken.png"]["error"] and "answer" not in rows["broken.png"]
     assert rows["red.png"]["question"] == DESCRIBE and rows["red.png"]["answer"]
     assert len({row["id"] for row in rows.values()}) == 4
+
+
+def test_no_picture_of_the_folder_is_left_out(
+    llava: TransformersBackend, pictures: Path, tmp_path: Path
+) -> None:
+    """A link to nothing and a format that is not read become rows with an error."""
+    (pictures / "link.png").symlink_to(tmp_path / "gone.png")
+    Image.new("RGB", (9, 9)).save(pictures / "scan.tiff")
+    run(llava, questions_from_folder(pictures), tmp_path / "out.jsonl")
+    rows = {row["image"]: row for row in read(tmp_path / "out.jsonl")}
+    assert "no such picture file" in rows["link.png"]["error"]
+    assert "error" in rows["scan.tiff"] and rows["red.png"]["answer"]
 
 
 def test_only_the_question_that_is_too_long_fails(
