@@ -3,7 +3,7 @@
 #   llava-tuning data easy-vqa --out data/easy_vqa
 #   llava-tuning train llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain
 #
-# Needs 4 GB of memory; no GPU. Learning rate as in LLaVA-1.5's and XTuner's pretraining (1e-3), batch made small.
+# Needs 5 GB of memory; no GPU. Learning rate as in LLaVA-1.5's and XTuner's pretraining (1e-3), batch made small.
 _base_ = ["../_base_/llava_pretrain.py"]
 
 llm = "smollm2"  # the embedded language model; or a directory from `llava-tuning prepare`

@@ -3,7 +3,7 @@
 #   llava-tuning train llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune \
 #     --set projector_checkpoint=work_dirs/llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain/iter_250.pth
 #
-# Needs 6 GB of memory; no GPU. Rank 16 on all linear layers; a rate above XTuner's 2e-4, since the model is small.
+# Needs 8 GB of memory; no GPU. Rank 16 on all linear layers; a rate above XTuner's 2e-4, since the model is small.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "smollm2"

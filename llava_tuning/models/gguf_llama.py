@@ -41,7 +41,11 @@ def convert_gguf(source: str | Path, out: str | Path) -> str:
     """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig, GgufConfig
+    from transformers import modeling_gguf_pytorch_utils as reader
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
+    reader.tqdm = logging.tqdm  # the one bar of transformers that heeds no switch
     source, out = Path(source), Path(out)
     fields = read_metadata(source)
     tokenizer = _tokenizer(source, fields)

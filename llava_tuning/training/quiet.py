@@ -10,17 +10,24 @@ import warnings
 def apply() -> None:
     """Silence what says nothing about the run; call it before bitsandbytes is imported."""
     import datasets
-    from transformers import modeling_gguf_pytorch_utils as gguf
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    gguf.tqdm = transformers_logging.tqdm  # the one bar of transformers that heeds no switch
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     # On import, that an optional faster kernel for CPUs is absent.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     # peft asks transformers by the older name.
     warnings.filterwarnings("ignore", message=r".*is_gradient_checkpointing. is deprecated")
+
+
+# mmengine's warnings about its own parts, which no user of this project can or need act on.
+ABOUT_ITSELF = (
+    "Failed to search registry",
+    "has no metainfo",
+    '"FileClient" will be deprecated',
+    '"HardDiskBackend" is the alias',
+)
 
 
 def keep_preamble_in_log_file() -> None:
@@ -35,12 +42,21 @@ def keep_preamble_in_log_file() -> None:
     def quieter(self: MMLogger, *args: object, **kwargs: object) -> None:
         original(self, *args, **kwargs)
         set_console_level(self, logging.WARNING)
+        for handler in _consoles(self):
+            handler.addFilter(lambda record: not any(note in record.getMessage() for note in ABOUT_ITSELF))
 
     MMLogger.__init__ = quieter
 
 
 def set_console_level(logger: logging.Logger, level: int) -> None:
     """The level of a logger's console; its file keeps every line."""
-    for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setLevel(level)
+    for handler in _consoles(logger):
+        handler.setLevel(level)
+
+
+def _consoles(logger: logging.Logger) -> list[logging.Handler]:
+    return [
+        handler
+        for handler in logger.handlers
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)
+    ]

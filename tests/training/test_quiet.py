@@ -24,12 +24,15 @@ def test_the_preamble_is_in_the_log_file_alone(
     logger = MMLogger("run", log_file=str(tmp_path / "run.log"))
     logger.info("System environment")
     logger.warning("something is odd")
+    logger.warning('"FileClient" will be deprecated in future.')
     ProgressHook().before_train(SimpleNamespace(logger=logger))
     logger.info("step 0")
     shown = capsys.readouterr().out
     assert "something is odd" in shown and "step 0" in shown and "System environment" not in shown
+    assert "FileClient" not in shown
     logged = (tmp_path / "run.log").read_text(encoding="utf-8")
-    assert all(line in logged for line in ("System environment", "something is odd", "step 0"))
+    lines = ("System environment", "something is odd", "FileClient", "step 0")
+    assert all(line in logged for line in lines)
 
 
 def test_loading_a_model_shows_no_bar_and_no_note_of_a_library(llm: Path) -> None:
