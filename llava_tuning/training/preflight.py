@@ -165,7 +165,7 @@ def _memory(config: Config, llm: torch.nn.Module, vision: torch.nn.Module, train
     if config.freeze_llm:
         frozen_bytes += int(_count(llm) * (0.6 if config.load_in_4bit else 4 if wide else 2))
     tokens = config.batch_size * min(config.max_length, 1024)
-    # A layer keeps about 16 values of a token's width (SwiGLU included); LoRA copies its inputs to float32.
+    # A layer keeps about 16 values of a token's width (SwiGLU included); LoRA's 40 bytes are fitted to a run.
     layer = (
         tokens
         * text.hidden_size
@@ -227,6 +227,10 @@ def _check_projector(checkpoint: str, vision_hidden: int, text_hidden: int) -> N
     if not Path(checkpoint).exists():
         raise UserError(
             f"projector_checkpoint = {checkpoint}: no such file; name the iter_N.pth of a pretrain run"
+        )
+    if Path(checkpoint).is_dir() and not any(Path(checkpoint).glob("*model_states.pt")):  # not DeepSpeed's
+        raise UserError(
+            f"projector_checkpoint = {checkpoint}: is a directory; name the iter_N.pth of a pretrain run"
         )
     weight = read_weights(checkpoint).get("projector.model.0.weight")
     if weight is None or tuple(weight.shape) != (text_hidden, vision_hidden):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -122,6 +123,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(text_model: Path) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         arguments = [*COMMAND, str(text_model), "--temperature", "0", "--max-new-tokens", "3000"]
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job, as tests may be, ignores it
         os.execv(sys.executable, arguments)
     seen = ""
 
@@ -132,15 +134,20 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(text_model: Path) -> None:
             assert time.monotonic() < deadline, seen
             seen += os.read(terminal, 4096).decode(errors="replace")
 
-    read_until("> ")
-    os.write(terminal, b"Write a very long story about a cat and a dog.\n")
-    read_until("\n")  # the echo of the question
-    time.sleep(2)
-    os.write(terminal, b"\x03")
-    read_until("(stopped)")
-    os.write(terminal, b"/quit\n")
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
+    try:
+        read_until("> ")
+        os.write(terminal, b"Write a very long story about a cat and a dog.\n")
+        read_until("\n")  # the echo of the question
+        time.sleep(2)
+        os.write(terminal, b"\x03")
+        read_until("(stopped)")
+        os.write(terminal, b"/quit\n")
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
 
 

@@ -98,6 +98,11 @@ def test_a_setting_that_makes_no_sense(name: str, value: object, refused: Callab
     assert refused(**{name: value}).startswith(f"{name} = {value}: give ")
 
 
+def test_a_directory_as_projector(refused: Callable[..., str], tmp_path: Path) -> None:
+    said = refused(projector_checkpoint=tmp_path)
+    assert said.startswith(f"projector_checkpoint = {tmp_path}: is a directory; name the iter_N.pth")
+
+
 def test_a_picture_to_ask_about_that_is_none(refused: Callable[..., str]) -> None:
     assert "pretrain.json" in refused(evaluation_images=["pretrain.json"])
 
