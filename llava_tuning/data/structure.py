@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,24 +91,24 @@ def _order_problems(turns: list[dict[str, str]]) -> list[Problem]:
 
 def _marker_problems(turns: list[dict[str, str]], has_image: bool) -> list[Problem]:
     problems = []
-    markers: Counter[str] = Counter()
+    asked = 0  # markers in human turns
     for number, turn in enumerate(turns, 1):
         count = turn["value"].count(IMAGE_MARKER)
-        markers[turn["from"]] += count
+        asked += count if turn["from"] == "human" else 0
         if count and turn["from"] != "human":
             text = f"turn {number} ({turn['from']}) holds {IMAGE_MARKER}"
             problems.append(Problem("marker", text, "pictures belong to human turns; remove it there"))
         elif count > 1:
             text = f"turn {number} holds {IMAGE_MARKER} {count} times"
             problems.append(Problem("marker", text, "keep one; a record has one picture"))
-    if markers["human"] and not has_image:
+    if asked and not has_image:
         text = f"has {IMAGE_MARKER} but no picture"
         problems.append(Problem("marker", text, f"name the picture in `image`, or remove {IMAGE_MARKER}"))
-    elif has_image and not markers["human"]:
+    elif has_image and not asked:
         text = f"has a picture but no {IMAGE_MARKER} in a human turn"
         problems.append(Problem("marker", text, f"put {IMAGE_MARKER} into the turn that asks about it"))
-    elif markers["human"] > 1 and not any(p.text.endswith("times") for p in problems):
-        text = f"has {IMAGE_MARKER} in {markers['human']} turns"
+    elif asked > 1 and not any(p.text.endswith("times") for p in problems):
+        text = f"has {IMAGE_MARKER} in {asked} turns"
         problems.append(Problem("marker", text, "keep the first; the picture stays in view for later turns"))
     return problems
 
