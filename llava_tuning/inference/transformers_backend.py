@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.context import check_messages, fit_context
 from llava_tuning.inference.decoding import Sampler, TextStream
 from llava_tuning.inference.loading import LoadedModel, load_model
+from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
 from llava_tuning.models.llava import tokens_per_image
 
@@ -27,6 +28,13 @@ class _Prompt:
     ids: list[int]
     images: list[Image.Image]
     room: int  # tokens that the answer may take
+
+    def after(self, tokens: int, image_token_id: int | None, tokens_per_image: int) -> _Prompt:
+        """Without its first tokens, and without the pictures that lie in them."""
+        if not tokens:
+            return self
+        read = sum(token == image_token_id for token in self.ids[:tokens]) // max(1, tokens_per_image)
+        return _Prompt(self.ids[tokens:], self.images[read:], self.room)
 
 
 class TransformersBackend:
@@ -48,6 +56,8 @@ class TransformersBackend:
         self._image_token_id: int | None = config.image_token_id if self.sees else None
         self._tokens_per_image = tokens_per_image(config.vision_config) if self.sees else 0
         self._end_ids = _end_ids(loaded)
+        self._prefixes = PrefixCache()
+        self._pictures = PictureCache()
         # The picture's id is no word, and ids beyond the tokenizer's have no text.
         beyond = range(len(loaded.tokenizer), text_config.vocab_size)
         self._forbidden = sorted(
@@ -112,23 +122,57 @@ class TransformersBackend:
     def _stream(
         self, prompt: _Prompt, settings: GenerationSettings, cancel: threading.Event | None
     ) -> Iterator[str]:
+        """Reads what is new since the conversation's last answer, and keeps keys and values for its next."""
+        names = self._token_names(prompt)
+        prefix = self._prefixes.take(names) or Prefix([], DynamicCache(config=self._model.config))
+        rest = prompt.after(len(prefix.tokens), self._image_token_id, self._tokens_per_image)
         text = TextStream(self._tokenizer)
-        for tokens in self._write([prompt], settings, cancel):
-            if piece := text.push(tokens[0]):
-                yield piece
-        if rest := text.finish():
-            yield rest
+        try:
+            for tokens in self._write([rest], settings, cancel, prefix.cache):
+                names.append(tokens[0])
+                if piece := text.push(tokens[0]):
+                    yield piece
+            if last := text.finish():
+                yield last
+        except GeneratorExit:  # any other error leaves half of a token read: nothing is kept
+            self._keep(prefix, names)
+            raise
+        self._keep(prefix, names)
+
+    def _keep(self, prefix: Prefix, names: list[Hashable]) -> None:
+        prefix.tokens = names[: prefix.cache.get_seq_length()]
+        self._prefixes.put(prefix)
+
+    def _token_names(self, prompt: _Prompt) -> list[Hashable]:
+        """Token ids, with the picture and the place in it at a picture's positions."""
+        names: list[Hashable] = list(prompt.ids)
+        if prompt.images:
+            places = [i for i, token in enumerate(prompt.ids) if token == self._image_token_id]
+            keys = [picture_key(image) for image in prompt.images]
+            for number, place in enumerate(places):
+                names[place] = (keys[number // self._tokens_per_image], number % self._tokens_per_image)
+        return names
 
     def _write(
-        self, prompts: Sequence[_Prompt], settings: GenerationSettings, cancel: threading.Event | None = None
+        self,
+        prompts: Sequence[_Prompt],
+        settings: GenerationSettings,
+        cancel: threading.Event | None = None,
+        cache: DynamicCache | None = None,
     ) -> Iterator[dict[int, int]]:
-        """Yield one token for each prompt (by its index) that is not finished; end tokens are kept back."""
+        """Yield one token for each prompt (by its index) that is not finished; end tokens are kept back.
+
+        `cache` holds what stands before a single prompt; it grows by all that is read and written.
+        """
         if not prompts:
             return
         # inference_mode is entered anew for each step: a generator must not leave it on for its caller.
         sampler = Sampler(settings, self._forbidden, self._model.device)
-        cache = DynamicCache(config=self._model.config)
+        if cache is None:
+            cache = DynamicCache(config=self._model.config)
         embeds, mask = self._embed(prompts)
+        if before := cache.get_seq_length():
+            mask = torch.cat([mask.new_ones(len(prompts), before), mask], dim=1)
         rows = list(range(len(prompts)))
         written = mask.new_empty((len(rows), 0))  # (batch, answer length)
         while not (cancel and cancel.is_set()):
@@ -173,16 +217,20 @@ class TransformersBackend:
         return embeds, torch.tensor(mask, device=device)
 
     def _encode_pictures(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Features (pictures, tokens per picture, hidden). The same picture object is encoded once."""
+        """Features (pictures, tokens per picture, hidden). A picture seen lately is not encoded again."""
         assert self._image_processor is not None
-        distinct = {id(image): image for image in images}
-        pixels = self._image_processor(images=list(distinct.values()), return_tensors="pt")["pixel_values"]
-        output = self._model.get_image_features(
-            pixel_values=pixels.to(self._model.device, self._model.dtype), return_dict=True
-        )
-        features = torch.stack(tuple(output.pooler_output))
-        order = {key: i for i, key in enumerate(distinct)}
-        return features[[order[id(image)] for image in images]]
+        keys = [picture_key(image) for image in images]
+        features = {key: known for key in keys if (known := self._pictures.get(key)) is not None}
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in features}
+        if new:
+            pixels = self._image_processor(images=list(new.values()), return_tensors="pt")["pixel_values"]
+            output = self._model.get_image_features(
+                pixel_values=pixels.to(self._model.device, self._model.dtype), return_dict=True
+            )
+            for key, encoded in zip(new, output.pooler_output, strict=True):
+                features[key] = encoded
+                self._pictures.put(key, encoded)
+        return torch.stack([features[key] for key in keys])
 
     @torch.inference_mode()
     def _forward(self, embeds: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:

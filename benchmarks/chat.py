@@ -1,0 +1,170 @@
+"""Time to the first token in a conversation about a picture, against `generate` called anew in each turn.
+
+    python benchmarks/chat.py [MODEL] [--picture FILE]
+
+Both answer the same five questions greedily in the same process. Prints a table and writes
+benchmarks/results/chat.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from transformers.generation.streamers import BaseStreamer
+
+from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.transformers_backend import TransformersBackend
+from llava_tuning.models.default import resolve_model
+from llava_tuning.models.pictures import open_picture
+
+ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = (
+    "What shape is in the image?",
+    "What color is the shape?",
+    "Is there a circle in the image?",
+    "Is there a blue shape in the image?",
+    "Write a sentence about the picture.",
+)
+SETTINGS = GenerationSettings(max_new_tokens=32, temperature=0)
+ROUNDS = 5  # conversations; the first is left out of the figures
+
+
+@dataclass
+class Turn:
+    """Seconds from the question to the first token and to the end, and the answer's tokens."""
+
+    first: float
+    total: float
+    tokens: int
+
+
+class FirstToken(BaseStreamer):
+    """Notes when `generate` has written its first token; it is told of the prompt before."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.at = 0.0
+
+    def put(self, value: torch.Tensor) -> None:
+        self.calls += 1
+        if self.calls == 2:
+            self.at = time.perf_counter()
+
+    def end(self) -> None:
+        pass
+
+
+def ours(backend: TransformersBackend, messages: list[ChatMessage]) -> tuple[Turn, str]:
+    """A turn by this project's backend."""
+    start = time.perf_counter()
+    first = 0.0
+    pieces = []
+    for piece in backend.stream(messages, SETTINGS):
+        first = first or time.perf_counter() - start
+        pieces.append(piece)
+    answer = "".join(pieces)
+    tokens = len(backend._tokenizer.encode(answer, add_special_tokens=False))
+    return Turn(first, time.perf_counter() - start, tokens), answer
+
+
+@torch.inference_mode()
+def anew(backend: TransformersBackend, messages: list[ChatMessage]) -> tuple[Turn, str]:
+    """A turn by `generate`: picture encoded, whole conversation read."""
+    model = backend._model
+    start = time.perf_counter()
+    prompt = torch.tensor([backend._render(messages)], device=model.device)
+    images = [image for message in messages for image in message.images]
+    assert backend._image_processor is not None
+    pixels = backend._image_processor(images=images, return_tensors="pt")["pixel_values"]
+    streamer = FirstToken()
+    ids = model.generate(
+        input_ids=prompt,
+        attention_mask=torch.ones_like(prompt),
+        pixel_values=pixels.to(model.device, model.dtype),
+        do_sample=False,
+        max_new_tokens=SETTINGS.max_new_tokens,
+        streamer=streamer,
+    )[0, prompt.shape[1] :]
+    total = time.perf_counter() - start
+    answer = backend._tokenizer.decode(ids, skip_special_tokens=True).strip()
+    tokens = len(backend._tokenizer.encode(answer, add_special_tokens=False))
+    return Turn(streamer.at - start, total, tokens), answer
+
+
+def converse(
+    backend: TransformersBackend, picture: Path, answer: Callable[..., tuple[Turn, str]]
+) -> tuple[list[Turn], list[str]]:
+    """Five turns about a picture, which is opened anew for each as a web request brings it."""
+    turns, answers, messages = [], [], list[ChatMessage]()
+    for question in QUESTIONS:
+        messages.append(ChatMessage("user", question))
+        messages[0] = ChatMessage("user", QUESTIONS[0], (open_picture(picture),))
+        turn, text = answer(backend, messages)
+        messages.append(ChatMessage("assistant", text))
+        turns.append(turn)
+        answers.append(text)
+    return turns, answers
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="default")
+    parser.add_argument("--picture", type=Path, default=ROOT / "assets" / "samples" / "red_circle.png")
+    arguments = parser.parse_args()
+    backend = TransformersBackend.load(resolve_model(arguments.model), arguments.model)
+    runs: dict[str, list[list[Turn]]] = {"ours": [], "generate": []}
+    same = True
+    for _ in range(ROUNDS):
+        mine, my_answers = converse(backend, arguments.picture, ours)
+        theirs, their_answers = converse(backend, arguments.picture, anew)
+        runs["ours"].append(mine)
+        runs["generate"].append(theirs)
+        same = same and my_answers == their_answers
+        backend._prefixes.__init__()  # type: ignore[misc]  # the next conversation begins with nothing read
+        backend._pictures.__init__()  # type: ignore[misc]
+    rows = []
+    for turn in (0, len(QUESTIONS) - 1):
+        row: dict[str, object] = {"turn": turn + 1}
+        for name, conversations in runs.items():
+            kept = [conversation[turn] for conversation in conversations[1:]]
+            row[f"{name}_first_ms"] = round(1000 * statistics.median(t.first for t in kept), 1)
+            row[f"{name}_tokens_per_s"] = round(statistics.median(t.tokens / t.total for t in kept), 1)
+        row["first_token_ratio"] = round(row["generate_first_ms"] / row["ours_first_ms"], 2)  # type: ignore[operator]
+        rows.append(row)
+        print(row)
+    print(f"answers {'are the same' if same else 'differ'}")
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} CPU threads"
+    )
+    result = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join(["python", "benchmarks/chat.py", *sys.argv[1:]]),
+        "hardware": f"{platform.processor() or platform.machine()}, {device}",
+        "torch": torch.__version__,
+        "model": arguments.model,
+        "answers_are_the_same": same,
+        "turns": rows,
+    }
+    out = ROOT / "benchmarks" / "results" / "chat.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

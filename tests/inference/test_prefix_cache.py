@@ -1,0 +1,216 @@
+"""What was read in earlier turns is not read again, and answers are the same as if it were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from llava_tuning.inference.backend import GREEDY, ChatMessage, load_backend
+from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
+from llava_tuning.inference.transformers_backend import TransformersBackend
+
+SHORT = replace(GREEDY, max_new_tokens=8)
+STRIPES = Image.linear_gradient("L").convert("RGB")
+RED = Image.new("RGB", (40, 30), "red")
+QUESTIONS = ["What is this?", "Is it big?", "What is the capital of France?", "And of Italy?", "Why?"]
+
+
+@pytest.fixture
+def fresh(blind_llava: Path) -> Callable[[], TransformersBackend]:
+    """Backends that have read nothing yet."""
+
+    def load() -> TransformersBackend:
+        backend = load_backend(str(blind_llava), device="cpu", dtype="float32")
+        assert isinstance(backend, TransformersBackend)
+        return backend
+
+    return load
+
+
+@pytest.fixture
+def backend(fresh: Callable[[], TransformersBackend]) -> TransformersBackend:
+    return fresh()
+
+
+@pytest.fixture
+def read(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each forward pass read."""
+    lengths: list[int] = []
+    forward = backend._forward
+
+    def spy(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        lengths.append(embeds.shape[1])
+        return forward(embeds, *rest)
+
+    monkeypatch.setattr(backend, "_forward", spy)
+    return lengths
+
+
+@pytest.fixture
+def encoded(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the vision tower encoded."""
+    counts: list[int] = []
+    features = backend._model.get_image_features
+
+    def spy(pixel_values: torch.Tensor, **options: object) -> object:
+        counts.append(len(pixel_values))
+        return features(pixel_values=pixel_values, **options)
+
+    monkeypatch.setattr(backend._model, "get_image_features", spy)
+    return counts
+
+
+def ask(backend: TransformersBackend, messages: list[ChatMessage]) -> str:
+    return "".join(backend.stream(messages, SHORT))
+
+
+def talk(backend: TransformersBackend, image: Image.Image = STRIPES) -> list[ChatMessage]:
+    """A conversation of five turns about a picture; in each turn the picture is another object."""
+    messages: list[ChatMessage] = []
+    for number, question in enumerate(QUESTIONS):
+        messages.append(ChatMessage("user", question, () if number else (image,)))
+        if number:
+            messages[0] = replace(messages[0], images=(image.copy(),))
+        messages.append(ChatMessage("assistant", ask(backend, messages)))
+    return messages
+
+
+def test_answers_are_those_of_a_backend_that_reads_all_anew(
+    fresh: Callable[[], TransformersBackend], backend: TransformersBackend
+) -> None:
+    messages = talk(backend)
+    anew = fresh()
+    for end in range(1, len(messages), 2):
+        anew._prefixes, anew._pictures = PrefixCache(0), PictureCache(0)
+        assert ask(anew, messages[:end]) == messages[end].text
+
+
+def test_a_turn_reads_only_what_is_new(backend: TransformersBackend, read: list[int]) -> None:
+    messages = talk(backend)
+    starts = [length for length in read if length > 1]
+    assert len(starts) == len(QUESTIONS)
+    whole = len(backend._render(messages[:-1]))
+    assert starts[0] > backend._tokens_per_image
+    assert sum(starts[1:]) < whole - starts[0]
+    assert max(starts[1:]) < 40
+
+
+def test_a_picture_is_encoded_once(backend: TransformersBackend, encoded: list[int]) -> None:
+    talk(backend)
+    assert encoded == [1]
+    ask(backend, [ChatMessage("user", "Another question about it?", (STRIPES.copy(),))])
+    assert encoded == [1]
+    ask(backend, [ChatMessage("user", "What is this?", (RED,))])
+    assert encoded == [1, 1]
+
+
+def test_another_picture_under_the_same_words_is_read(
+    fresh: Callable[[], TransformersBackend], backend: TransformersBackend
+) -> None:
+    other = talk(backend, RED)
+    assert talk(backend, STRIPES) == talk(fresh(), STRIPES)
+    assert talk(fresh(), RED)[1:] == other[1:]
+
+
+def test_an_edited_turn_is_answered_anew(
+    fresh: Callable[[], TransformersBackend], backend: TransformersBackend
+) -> None:
+    messages = talk(backend)
+    edited = [*messages[:4], ChatMessage("user", "What is the capital of Spain?")]
+    assert ask(backend, edited) == ask(fresh(), edited)
+    retried = [*edited[:4], messages[4]]
+    assert ask(backend, retried) == messages[5].text
+
+
+def test_conversations_in_turns_keep_what_was_read(backend: TransformersBackend, read: list[int]) -> None:
+    first = [ChatMessage("user", "Tell me about cats and all that they like to eat.")]
+    second = [ChatMessage("user", "Write a poem about the sea and the wind in autumn.")]
+    for messages in (first, second):
+        messages += [ChatMessage("assistant", ask(backend, messages)), ChatMessage("user", "More.")]
+    read.clear()
+    for messages in (first, second):
+        ask(backend, messages)
+    assert [length for length in read if length > 1] == [pytest.approx(10, abs=5)] * 2
+
+
+def test_a_closed_answer_is_gone_on_from(
+    fresh: Callable[[], TransformersBackend], backend: TransformersBackend
+) -> None:
+    messages = [ChatMessage("user", "Write a long story about a cat.")]
+    stream = backend.stream(messages, replace(GREEDY, max_new_tokens=50))
+    begun = "".join(next(stream) for _ in range(5))
+    stream.close()
+    messages += [ChatMessage("assistant", begun), ChatMessage("user", "What is the capital of France?")]
+    assert ask(backend, messages) == ask(fresh(), messages)
+
+
+def test_a_failed_answer_leaves_nothing_behind(
+    backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")  # stands for a GPU that is full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_forward", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            ask(backend, [ChatMessage("user", "What is the capital of France?")])
+    assert not backend._prefixes._prefixes
+    assert "Paris" in ask(backend, [ChatMessage("user", "What is the capital of France?")])
+
+
+class Cache:
+    """As much of a `DynamicCache` as the prefix cache touches."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def crop(self, change: int) -> None:
+        assert change < 0
+        self.length += change
+
+
+def prefix(tokens: str) -> Prefix:
+    return Prefix(list(tokens), Cache(len(tokens)))
+
+
+def test_a_prefix_is_cut_to_what_agrees_and_leaves_a_token_to_read() -> None:
+    cache = PrefixCache()
+    cache.put(prefix("abcdef"))
+    taken = cache.take(list("abcdxyz"))
+    assert taken is not None and taken.tokens == list("abcd") and taken.cache.length == 4
+    assert cache.take(list("abcdxyz")) is None  # it belongs to who took it
+    cache.put(taken)
+    whole = cache.take(list("abcd"))
+    assert whole is not None and whole.tokens == list("abc")
+
+
+def test_few_common_words_do_not_spoil_another_conversation() -> None:
+    cache = PrefixCache()
+    cache.put(prefix("abcdefgh"))
+    assert cache.take(list("abXYZ")) is None
+    assert cache.take(list("abcdefghi")) is not None
+
+
+def test_what_was_used_longest_ago_makes_room() -> None:
+    cache = PrefixCache(kept_tokens=10)
+    for tokens in ("aaaa", "bbbb", "cccc"):
+        cache.put(prefix(tokens))
+    assert cache.take(list("aaaaa")) is None
+    assert cache.take(list("bbbbb")) is not None and cache.take(list("ccccc")) is not None
+    pictures = PictureCache(kept=2)
+    for key in (b"1", b"2", b"1", b"3"):
+        if pictures.get(key) is None:
+            pictures.put(key, torch.ones(1))
+    assert pictures.get(b"2") is None and pictures.get(b"1") is not None
+
+
+def test_pictures_are_told_apart_by_their_pixels() -> None:
+    assert picture_key(RED) == picture_key(RED.copy())
+    changed = RED.copy()
+    changed.putpixel((3, 3), (255, 0, 1))
+    assert len({picture_key(RED), picture_key(changed), picture_key(RED.resize((30, 40)))}) == 3
