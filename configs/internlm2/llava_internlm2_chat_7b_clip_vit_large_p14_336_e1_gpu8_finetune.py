@@ -7,7 +7,7 @@
 # (arXiv:2310.03744, table 9);
 # 8 GPUs × 16 × 1 = 128 records a step, one epoch. How a step is divided among GPU, batch and accumulation
 # is this project's choice; the records of a step are as published.
-# Needs DeepSpeed (`pip install deepspeed`). Does not start yet: see ZeRO-3 in docs/gpu.md; use the LoRA config.
+# Needs DeepSpeed (`pip install deepspeed`). Not run at this size; what was: docs/gpu.md.
 # Memory and hours have not been measured; `--dry-run` estimates the memory.
 _base_ = ["../_base_/llava_finetune.py"]
 

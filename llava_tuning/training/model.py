@@ -13,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
 from transformers import BitsAndBytesConfig, CLIPVisionModel, LlamaForCausalLM
+from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model import LLaVAModel
 from xtuner.model.utils import find_all_linear_names
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
@@ -94,7 +95,10 @@ class LeanLLaVAModel(LLaVAModel):
     ) -> None:
         self._checkpointing = use_activation_checkpointing
         super().__init__(*args, use_activation_checkpointing=False, **kwargs)
-        self.projector.float()  # the master copy: trained in float32 whatever the others compute in
+        trained = {weight.dtype for weight in self.llm.parameters() if weight.requires_grad}
+        # The master copy: trained in float32 whatever the others compute in. ZeRO-3 keeps master copies of
+        # its own, and wants all that is trained in one dtype.
+        self.projector.to(trained.pop() if is_deepspeed_zero3_enabled() and trained else torch.float32)
         if use_activation_checkpointing:
             self._enable_checkpointing()
         if projector_checkpoint is not None:
