@@ -146,7 +146,7 @@ def check(
     from rich.console import Console
     from rich.table import Table
 
-    from llava_tuning.data.check import check_records
+    from llava_tuning.data.check import check_file
 
     for file in files:  # a wrong path is said before slow imports
         if not file.is_file():
@@ -155,7 +155,7 @@ def check(
     findings = [
         finding
         for file in files
-        for finding in check_records(file, images, tokenizer, max_length, own_tokens, max_pictures)
+        for finding in check_file(file, images, tokenizer, max_length, own_tokens, max_pictures)[0]
     ]
     for finding in findings[: limit or None]:
         typer.echo(str(finding))
@@ -178,11 +178,10 @@ def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
 
     directory = resolve_model(model)  # a wrong path is said before transformers' slow import
 
-    from llava_tuning.models.tokenizer import load_tokenizer
+    from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
 
     tokenizer = load_tokenizer(directory, name=directory, remedy="give a chat model's directory")
-    if not tokenizer.chat_template:
-        raise UserError(f"{directory}: its tokenizer has no chat template; give a chat model's directory")
+    check_chat_template(tokenizer, directory)
     return tokenizer, tokens_per_image(directory)
 
 

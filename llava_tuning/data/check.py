@@ -40,18 +40,6 @@ class Finding:
         return f"{self.file}: {name} {self.problem}; {self.remedy}"
 
 
-def check_records(
-    path: str | Path,
-    image_folder: str | Path | None,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-    max_length: int | None = None,
-    tokens_per_image: int = 0,
-    max_pictures: int | None = None,
-) -> list[Finding]:
-    """The findings of `check_file`."""
-    return check_file(path, image_folder, tokenizer, max_length, tokens_per_image, max_pictures)[0]
-
-
 @contextmanager
 def _collector_off() -> Iterator[None]:
     """Looking for cycles among so many records takes half of the time, and there are none."""

@@ -113,8 +113,6 @@ def _check_strategy(deepspeed: str) -> None:
 
 
 def _checkpoint_to_resume(resume: str, work_dir: Path, deepspeed: bool) -> Path:
-    from llava_tuning.training.checkpoint import read_weights
-
     checkpoint = latest_checkpoint(work_dir) if resume == "auto" else Path(resume)
     if checkpoint is None:
         raise UserError(f"--resume: {work_dir} holds no checkpoint (iter_N.pth); start without --resume")
@@ -123,6 +121,4 @@ def _checkpoint_to_resume(resume: str, work_dir: Path, deepspeed: bool) -> Path:
     if checkpoint.is_dir() != deepspeed:  # DeepSpeed's are directories
         written, remedy = ("by", "with") if checkpoint.is_dir() else ("without", "without")
         raise UserError(f"{checkpoint}: was written {written} DeepSpeed; resume it {remedy} --deepspeed")
-    if checkpoint.is_file():
-        read_weights(checkpoint)
     return checkpoint

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
-from llava_tuning.data.check import Finding, check_records
+from llava_tuning.data.check import Finding, check_file
 from llava_tuning.data.load import load_records
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.data.structure import row_problems
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def _check(folder: Path, rows: list[Any], **options: Any) -> list[Finding]:
     path = folder / "data.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
-    return check_records(path, None, **options)
+    return check_file(path, None, **options)[0]
 
 
 def test_a_good_file_has_no_findings(folder: Path, tokenizer: PreTrainedTokenizerBase):
@@ -150,7 +150,7 @@ def test_a_broken_line_is_one_finding_among_others(folder: Path):
     path = folder / "data.jsonl"
     lines = [json.dumps(_row("1")), '{"id": ', json.dumps(_row("1", answer="blue"))]
     path.write_text("\n".join(lines))
-    findings = check_records(path, None)
+    findings = check_file(path, None)[0]
     assert [(f.index, f.kind) for f in findings] == [(1, "record"), (2, "duplicate")]
     assert "line 2 is not valid JSON" in findings[0].problem
     with pytest.raises(UserError, match="line 2"):
@@ -171,10 +171,10 @@ def test_only_so_many_pictures_are_decoded_but_all_must_exist(folder: Path):
 def test_pictures_are_looked_for_in_the_image_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory):
     other = tmp_path_factory.mktemp("other") / "data.json"
     other.write_text(json.dumps([_row("1")]))
-    assert len(check_records(other, None)) == 1
-    assert check_records(other, folder) == []
+    assert len(check_file(other, None)[0]) == 1
+    assert check_file(other, folder)[0] == []
     with pytest.raises(UserError, match="no such image folder"):
-        check_records(other, folder / "missing")
+        check_file(other, folder / "missing")[0]
 
 
 json_values = st.recursive(
@@ -207,7 +207,7 @@ rows_of_sorts = st.fixed_dictionaries(
 def test_whatever_a_row_is_it_has_problems_or_is_a_record(tmp_path_factory: pytest.TempPathFactory, row: Any):
     path = tmp_path_factory.getbasetemp() / "row.json"
     path.write_text(json.dumps([row]))
-    structural = [f for f in check_records(path, None) if f.kind != "picture"]
+    structural = [f for f in check_file(path, None)[0] if f.kind != "picture"]
     assert bool(structural) == bool(row_problems(row))
     if structural:
         with pytest.raises(UserError):
@@ -232,6 +232,6 @@ def test_the_bound_that_spares_the_tokenizer_never_lets_a_cut_answer_through(
         ).labels
         start = next(place for place, label in enumerate(labels) if label != IGNORE_INDEX)
         for length in range(1, start + 60):
-            found = check_records(tmp_path / "set.json", None, tokenizer, length, 16)
+            found = check_file(tmp_path / "set.json", None, tokenizer, length, 16)[0]
             cut = any(f.kind == "tokens" and f.record_id == record.id for f in found)
             assert cut == (start >= length), (record.id, start, length)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from llava_tuning.data.check import check_records
+from llava_tuning.data.check import check_file
 from llava_tuning.data.convert import convert_file, convert_row
 from llava_tuning.data.load import load_records
 from llava_tuning.data.records import Record, Turn, write_json
@@ -121,7 +121,7 @@ def test_a_data_address_becomes_a_file_beside_the_result(tmp_path: Path):
     assert record.image is not None
     assert record.image.startswith("out_images/")
     assert (tmp_path / record.image).read_bytes() == _png()
-    assert check_records(tmp_path / "out.json", None) == []
+    assert check_file(tmp_path / "out.json", None)[0] == []
 
 
 @pytest.mark.parametrize(

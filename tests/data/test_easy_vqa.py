@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from llava_tuning.data.check import check_records
+from llava_tuning.data.check import check_file
 from llava_tuning.data.easy_vqa import COLOURS, SHAPES, easy_vqa_questions, known_facts, write_easy_vqa
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
@@ -117,7 +117,7 @@ def test_the_same_seed_writes_the_same_files_and_another_seed_does_not(small: Pa
 
 def test_what_is_written_passes_the_check(small: Path):
     for name in ("pretrain.json", "finetune.json", "test.json"):
-        assert check_records(small / name, None) == []
+        assert check_file(small / name, None)[0] == []
 
 
 def test_a_limit_below_one_is_refused(tmp_path: Path):

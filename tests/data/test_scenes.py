@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from llava_tuning.data.check import check_records
+from llava_tuning.data.check import check_file
 from llava_tuning.data.drawing import PALETTE, draw
 from llava_tuning.data.load import load_records
 from llava_tuning.data.scene_text import captions, questions
@@ -219,7 +219,7 @@ def test_a_longer_set_begins_with_the_shorter_one(tmp_path: Path):
         short, long = load_records(tmp_path / "short" / name), load_records(tmp_path / "long" / name)
         assert (len(short), len(long)) == (5, 12)
         assert long[:5] == short
-        assert check_records(tmp_path / "long" / name, None) == []
+        assert check_file(tmp_path / "long" / name, None)[0] == []
 
 
 def test_pictures_have_the_size_asked_for_and_one_seed_is_not_another(tmp_path: Path):
