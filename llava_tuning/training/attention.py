@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 PACKED = "packed"  # the name under which transformers' Llama finds it
+# Whether the kernel shares keys and values among heads itself (PyTorch 2.12 and later).
+GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 def packed_attention(
@@ -41,12 +45,13 @@ def packed_attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return output, None
-    groups = query.shape[1] // key.shape[1]
-    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     # Rotary positions are computed in float32, and autocast leaves them so.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    attend = _varlen if _has_kernel(value) else _each_sample
     assert max_length_q is not None
+    attend = _varlen if _has_kernel(value) else _each_sample
+    if attend is _each_sample or not GROUPED:
+        groups = query.shape[1] // key.shape[1]
+        key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     return attend(query, key, value, cu_seq_lens_q, max_length_q, scaling), None
 
 
@@ -58,10 +63,11 @@ def _varlen(
     longest: int,
     scaling: float | None,
 ) -> torch.Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
     q, k, v = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))  # (tokens, heads, size)
-    output = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0))
+    grouped = {"enable_gqa": True} if GROUPED else {}
+    output = varlen_attn(
+        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **grouped
+    )
     assert isinstance(output, torch.Tensor)
     return output.unsqueeze(0)
 
@@ -88,7 +94,7 @@ def _has_kernel(value: torch.Tensor) -> bool:
     """Variable-length kernels take half precision, on GPUs from Ampere on."""
     if value.device.type != "cuda" or value.dtype not in (torch.bfloat16, torch.float16):
         return False
-    return torch.cuda.get_device_capability(value.device) >= (8, 0)
+    return torch.cuda.get_device_properties(value.device).major >= 8
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -30,6 +30,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "projector_checkpoint": ("model.projector_checkpoint",),
     "freeze_llm": ("model.freeze_llm",),
     "gradient_checkpointing": ("model.use_activation_checkpointing",),
+    "memory_limit": ("model.memory_limit",),
+    "compile": ("model.compile",),
     "load_in_4bit": ("model.llm.load_in_4bit",),
     "data_path": ("train_dataloader.dataset.data_path",),
     "image_folder": ("train_dataloader.dataset.image_folder",),
@@ -50,7 +52,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "seed": ("randomness.seed",),
 }
 OPTIONAL = ("llm_lora", "visual_encoder_lora")
-NULLABLE = (*OPTIONAL, "max_steps", "seed", "llm", "vision_tower", "projector_checkpoint")
+NULLABLE = (*OPTIONAL, "max_steps", "seed", "llm", "vision_tower", "projector_checkpoint", "memory_limit")
 # kind -> settings, and how to give them
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "count": (
@@ -65,13 +67,14 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "a whole number of 1 or more",
     ),
-    "number": (("lr", "max_epochs", "max_norm"), "a number above 0, e.g. 2e-4"),
+    "number": (("lr", "max_epochs", "max_norm", "memory_limit"), "a number above 0, e.g. 2e-4"),
     "share": (("warmup_ratio", "weight_decay"), "a number from 0 up to, but not, 1"),
     "betas": (("betas",), "two numbers from 0 up to, but not, 1, e.g. (0.9, 0.999)"),
     "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
     "stage": (("stage",), "pretrain or finetune"),
     "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
-    "truth": (("freeze_llm", "gradient_checkpointing", "load_in_4bit"), "True or False"),
+    "truth": (("freeze_llm", "compile", "load_in_4bit"), "True or False"),
+    "recompute": (("gradient_checkpointing",), "True, False or 'auto'"),
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
     "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
 }
@@ -192,6 +195,7 @@ def _check_kinds(config: Config) -> None:
                 "count": number and isinstance(value, int) and value >= 1,
                 "number": number and value > 0,
                 "truth": isinstance(value, bool),
+                "recompute": isinstance(value, bool) or value == "auto",
                 "share": number and 0 <= value < 1,
                 "betas": isinstance(value, (list, tuple))
                 and len(value) == 2
@@ -206,21 +210,21 @@ def _check_kinds(config: Config) -> None:
                 raise UserError(f"{name} = {value}: give {expected}")
 
 
-def fit_to_machine(config: Config, records: int, world_size: int = 1) -> Config:
+def fit_to_machine(config: Config, records: int, world_size: int = 1, deepspeed: bool = False) -> Config:
     """Precision, backend and the schedule in steps, for `records` examples on `world_size` processes."""
     cuda = torch.cuda.is_available()
     full = not config.freeze_llm and config.llm_lora is None
     half = str(fast_dtype("cuda" if cuda else "cpu")).removeprefix("torch.")
     # Weights under training keep a float32 master copy; frozen ones need none.
     config.model.llm.dtype = "float32" if full else half
-    config.model.visual_encoder.dtype = (
-        "float32" if config.visual_encoder_lora is not None or not cuda else half
-    )
-    if cuda:
+    config.model.visual_encoder.dtype = half if cuda else "float32"
+    if cuda and half == "float16":  # bfloat16 needs no gradient scaler; the model computes in it by itself
         config.optim_wrapper.type = "mmengine.optim.AmpOptimWrapper"
         config.optim_wrapper.dtype = half
-        config.optim_wrapper.loss_scale = "dynamic" if half == "float16" else 1.0
-    elif config.load_in_4bit:
+        config.optim_wrapper.loss_scale = "dynamic"
+    if cuda and not deepspeed:
+        config.optim_wrapper.optimizer.fused = True
+    if config.load_in_4bit and not cuda:
         raise UserError("load_in_4bit needs an NVIDIA GPU and none was found; use the LoRA config instead")
     config.env_cfg.dist_cfg.backend = "nccl" if cuda else "gloo"
     if world_size > 1:

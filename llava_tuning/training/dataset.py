@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from torch.nn import functional
 from transformers import CLIPVisionConfig, PreTrainedTokenizerBase
@@ -16,19 +18,22 @@ from xtuner.dataset import LLaVADataset
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.data.records import Record
+from llava_tuning.models.cache import build_once
 from llava_tuning.models.conversation import render_conversation
-from llava_tuning.models.llava import load_image_processor, tokens_per_image
+from llava_tuning.models.llava import load_image_processor, square_pixels, tokens_per_image
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.tokenizer import load_tokenizer
 
 RECORDS_PER_WORKER = 20_000  # below this a second process costs more than it saves
+FORMAT = 1  # of the prepared tokens; older ones in the cache are not read
 
 
 class RecordsDataset(LLaVADataset):
     """LLaVA records as token ids, labels and pixels.
 
     Each picture stands in `input_ids` as IMAGE_TOKEN_INDEX at every one of its positions, so lengths,
-    truncation and grouping by length count what the model will really read.
+    truncation and grouping by length count what the model will really read. Token ids are made once and kept
+    in the cache.
 
     Args:
         data_path: JSON or JSONL file of LLaVA records.
@@ -46,37 +51,76 @@ class RecordsDataset(LLaVADataset):
         self.image_processor = load_image_processor(vision_tower)
         self.patches = tokens_per_image(CLIPVisionConfig.from_pretrained(vision_tower))
         self.tokenizer = load_tokenizer(Path(llm), name=f"llm = {llm}", remedy="prepare it again")
-        self.text_data = tokenize_records(data_path, self.tokenizer, self.patches, max_length)
+        self.text_data = prepared_tokens(data_path, self.tokenizer, self.patches, max_length)
 
     @property
     def modality_length(self) -> list[int]:
         """Length of each sample; negative for text only, as XTuner's sampler expects."""
-        lengths = self.text_data["length"]
-        images = self.text_data["image"]
-        return [-n if image is None else n for n, image in zip(lengths, images, strict=True)]
+        return sample_lengths(self.text_data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        """`input_ids` and `labels`, int64; with a picture also `pixel_values` (3, side, side), uint8."""
         row = self.text_data[index]
-        sample = {"input_ids": row["input_ids"], "labels": row["labels"]}
+        ids = row["input_ids"]
+        repeats = np.where(ids == IMAGE_TOKEN_INDEX, self.patches, 1)
+        sample = {
+            name: torch.from_numpy(row[name].repeat(repeats)).long() for name in ("input_ids", "labels")
+        }
         if row["image"] is not None:
             picture = open_picture(Path(self.image_folder) / row["image"])
-            sample["pixel_values"] = self.image_processor(picture, return_tensors="pt")["pixel_values"][0]
+            sample["pixel_values"] = square_pixels(picture, self.image_processor)
         return sample
+
+
+def sample_lengths(tokens: datasets.Dataset) -> list[int]:
+    """Tokens of each sample, picture positions included; negative for text only."""
+    lengths = tokens.data["length"].to_pylist()
+    images = tokens.data["image"].to_pylist()
+    return [-n if image is None else n for n, image in zip(lengths, images, strict=True)]
+
+
+def prepared_tokens(
+    data_path: str | Path, tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
+) -> datasets.Dataset:
+    """`tokenize_records` from the cache, where the same data, tokenizer and settings were there before."""
+    digest = hashlib.sha256(f"{FORMAT} {patches} {max_length} {tokenizer.chat_template}".encode())
+    digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    with Path(data_path).open("rb") as file:
+        while block := file.read(2**24):
+            digest.update(block)
+
+    def build(directory: Path) -> None:
+        tokenize_records(data_path, tokenizer, patches, max_length).save_to_disk(str(directory))
+
+    directory = build_once(f"tokens-{digest.hexdigest()[:20]}", build)
+    return datasets.load_from_disk(str(directory)).with_format("numpy")
 
 
 def tokenize_records(
     data_path: str | Path, tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
 ) -> datasets.Dataset:
-    """Rows of input_ids, labels, image and length; left out is what has nothing to learn after truncation."""
+    """Rows of input_ids, labels, image, length and supervised.
+
+    A picture is one IMAGE_TOKEN_INDEX here, whatever positions it takes; `length` counts them. Left out is
+    what has nothing to learn after truncation.
+    """
     from llava_tuning.data.load import load_records
 
     rows = [json.dumps(record.to_dict()) for record in load_records(data_path)]
     table = datasets.Dataset.from_dict({"record": rows})
     workers = max(1, min(os.cpu_count() or 1, len(rows) // RECORDS_PER_WORKER))
+    ids = datasets.List(datasets.Value("int32"))
     table = table.map(
         _tokenize,
         fn_kwargs={"tokenizer": tokenizer, "patches": patches, "max_length": max_length},
         remove_columns=["record"],
+        features=datasets.Features(
+            input_ids=ids,
+            labels=ids,
+            image=datasets.Value("string"),
+            length=datasets.Value("int32"),
+            supervised=datasets.Value("int32"),
+        ),
         num_proc=workers if workers > 1 else None,
         desc="tokenising",
     )
@@ -98,37 +142,48 @@ def _tokenize(
     if pictures % patches:  # cut inside the picture (a record has one): end before it
         rendered = rendered.truncated(rendered.input_ids.index(IMAGE_TOKEN_INDEX))
         pictures = 0
-    supervised = sum(label != IGNORE_INDEX for label in rendered.labels)
+    ids, labels = rendered.input_ids, rendered.labels
+    if pictures:
+        first = ids.index(IMAGE_TOKEN_INDEX)
+        ids = ids[: first + 1] + ids[first + patches :]
+        labels = labels[: first + 1] + labels[first + patches :]
     return {
-        "input_ids": rendered.input_ids,
-        "labels": rendered.labels,
+        "input_ids": ids,
+        "labels": labels,
         "image": record.image if pictures else None,
         "length": len(rendered.input_ids),
-        "supervised": supervised,
+        "supervised": sum(label != IGNORE_INDEX for label in labels),
     }
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Samples one behind the other in one row, without padding.
 
+    All that the forward pass would have to look for on the GPU, and wait for, is found here.
+
     Returns:
-        `data`: `input_ids`, `labels` and `position_ids`, each (1, tokens), positions starting at 0 in every
-        sample; `cu_seqlens` (samples + 1) int32, where each starts, and the number of tokens at the end;
-        `max_seqlen`, the tokens of the longest; and `pixel_values` (pictures, 3, side, side) when there are.
+        `data`: `input_ids` and `position_ids`, each (1, tokens), positions starting at 0 in every sample;
+        `supervised` and `targets`, where a label comes next and which; `cu_seqlens` (samples + 1) int32,
+        where each sample starts, and the number of tokens at the end; `max_seqlen`, the longest in tokens;
+        and when there are pictures `pixel_values` (pictures, 3, side, side) and `picture_positions`, the
+        tokens that they take.
     """
-    ids = [torch.tensor(sample["input_ids"]) for sample in samples]
-    labels = [torch.tensor(sample["labels"]) for sample in samples]
-    for row in labels:
-        row[0] = IGNORE_INDEX  # the sample before must not learn to predict it
-    lengths = torch.tensor([len(row) for row in ids])
-    pictures = [sample["pixel_values"] for sample in samples if "pixel_values" in sample]
+    ids = torch.cat([torch.as_tensor(sample["input_ids"]) for sample in samples])
+    labels = torch.cat([torch.as_tensor(sample["labels"]) for sample in samples])
+    lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
+    starts = functional.pad(lengths.cumsum(0), (1, 0))
+    labels[starts[:-1]] = IGNORE_INDEX  # the sample before must not learn to predict it
+    supervised = (labels[1:] != IGNORE_INDEX).nonzero()[:, 0]
     data = {
-        "input_ids": torch.cat(ids)[None],
-        "labels": torch.cat(labels)[None],
-        "position_ids": torch.cat([torch.arange(len(row)) for row in ids])[None],
-        "cu_seqlens": functional.pad(lengths.cumsum(0), (1, 0)).int(),
+        "input_ids": ids[None],
+        "position_ids": torch.cat([torch.arange(length) for length in lengths.tolist()])[None],
+        "supervised": supervised,
+        "targets": labels[supervised + 1],
+        "cu_seqlens": starts.int(),
         "max_seqlen": int(lengths.max()),
     }
+    pictures = [sample["pixel_values"] for sample in samples if "pixel_values" in sample]
     if pictures:
         data["pixel_values"] = torch.stack(pictures)
+        data["picture_positions"] = (ids == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
     return {"data": data, "data_samples": None}

@@ -18,7 +18,14 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
-from llava_tuning.models.llava import assemble, load_image_processor, load_llava, save_llava, tokens_per_image
+from llava_tuning.models.llava import (
+    assemble,
+    load_image_processor,
+    load_llava,
+    save_llava,
+    square_pixels,
+    tokens_per_image,
+)
 from llava_tuning.models.provenance import (
     BaseModelSource,
     Provenance,
@@ -28,6 +35,7 @@ from llava_tuning.models.provenance import (
 )
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.checkpoint import check_readable
+from llava_tuning.training.dataset import collate
 from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
 from llava_tuning.training.places import check_place
@@ -157,11 +165,12 @@ def _training_logits(
         tokens_per_image=patches,
         generation_prompt=True,
     )
-    data = {
-        "input_ids": torch.tensor([rendered.input_ids]),
-        "pixel_values": image_processor(picture, return_tensors="pt")["pixel_values"],
+    sample = {
+        "input_ids": rendered.input_ids,
+        "labels": rendered.labels,
+        "pixel_values": square_pixels(picture, image_processor),
     }
-    return model(data, mode="tensor")[0]
+    return model(collate([sample])["data"], mode="tensor")[0]
 
 
 @torch.no_grad()

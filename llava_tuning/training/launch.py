@@ -72,7 +72,7 @@ def train(
             preflight.check_trained(config, checkpoint)
     records = preflight.check(config)
     world_size = nproc_per_node * nnodes
-    fit_to_machine(config, records, world_size)
+    fit_to_machine(config, records, world_size, deepspeed=deepspeed is not None)
     steps = total_steps(config, records, world_size)
     print(preflight.plan(config, records, steps).describe(config), flush=True)
     if dry_run:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers import BitsAndBytesConfig, CLIPVisionModel, LlamaForCausalLM
 from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model import LLaVAModel
 from xtuner.model.utils import find_all_linear_names
-from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.llava import load_image_processor
 from llava_tuning.training.attention import PACKED
 from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer, vision_layer
+from llava_tuning.training.loss import linear_cross_entropy
+from llava_tuning.training.recompute import Mode, Recompute
 
 
 def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> LlamaForCausalLM:
@@ -61,7 +68,16 @@ def load_vision_tower(path: str, dtype: str = "float32") -> CLIPVisionModel:
     )
     model: CLIPVisionModel = loaded[0]
     _check_complete(path, loaded[1])
+    processor = load_image_processor(path)
+    accept_bytes(model, processor.image_mean, processor.image_std)
     return model
+
+
+def accept_bytes(tower: CLIPVisionModel, mean: Sequence[float], std: Sequence[float]) -> None:
+    """Let `LeanLLaVAModel` normalise uint8 pictures for this tower, with `mean` and `std` of each colour."""
+    inner: Any = getattr(tower, "vision_model", tower)
+    for name, values in (("picture_mean", mean), ("picture_std", std)):
+        inner.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
 
 def _check_complete(path: str, info: dict[str, Any]) -> None:
@@ -74,13 +90,19 @@ def _check_complete(path: str, info: dict[str, Any]) -> None:
 class LeanLLaVAModel(LLaVAModel):
     """XTuner's LLaVA with the same parameters, checkpoints and configuration, and a leaner forward pass.
 
-    Against XTuner's: no gradient through a frozen vision tower; samples are packed into one row without
-    padding; each picture's positions are laid out by the dataset (its true length counts in truncation); the
-    language-model head runs only where there is a label; a language model that is not quantised keeps its
-    dtype under LoRA; stage 1's projector is loaded strictly.
+    Against XTuner's: no gradient through a frozen vision tower, and its unused last layers are not computed;
+    samples are packed into one row without padding; each picture's positions are laid out by the dataset (its
+    true length counts in truncation); the language model's last MLP, its head and the loss run only where
+    there is a label, and logits are never all in memory; layers are compiled; activations are computed again
+    only where memory demands; a language model that is not quantised keeps its dtype under LoRA; stage 1's
+    projector is loaded strictly.
 
     Args (others as in XTuner):
         projector_checkpoint: a stage 1 checkpoint (`iter_N.pth`) whose projector training starts from.
+        use_activation_checkpointing: True for every layer, False for none, "auto" for as few as
+            memory allows.
+        memory_limit: GiB of GPU memory that "auto" may use; None for nearly all that is free.
+        compile: compile the layers where there is a GPU.
     """
 
     llm: Any
@@ -90,17 +112,22 @@ class LeanLLaVAModel(LLaVAModel):
         self,
         *args: Any,
         projector_checkpoint: str | None = None,
-        use_activation_checkpointing: bool = True,
+        use_activation_checkpointing: Mode = "auto",
+        memory_limit: float | None = None,
+        compile: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._checkpointing = use_activation_checkpointing
         super().__init__(*args, use_activation_checkpointing=False, **kwargs)
         trained = {weight.dtype for weight in self.llm.parameters() if weight.requires_grad}
         # The master copy: trained in float32 whatever the others compute in. ZeRO-3 keeps master copies of
         # its own, and wants all that is trained in one dtype.
         self.projector.to(trained.pop() if is_deepspeed_zero3_enabled() and trained else torch.float32)
-        if use_activation_checkpointing:
-            self._enable_checkpointing()
+        limit = None if memory_limit is None else int(memory_limit * 2**30)
+        self._text_memory = Recompute(use_activation_checkpointing, limit)
+        self._picture_memory = Recompute(use_activation_checkpointing, limit, share=0.3)
+        self._compile = compile
+        self._trained_size = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+        self._resting_bytes: int | None = None
         if projector_checkpoint is not None:
             self.load_projector(projector_checkpoint)
 
@@ -123,12 +150,6 @@ class LeanLLaVAModel(LLaVAModel):
     ) -> None:
         config = _with_targets(self._parse_lora_config(lora_config), self.visual_encoder)
         self.visual_encoder = get_peft_model(self.visual_encoder, config)
-
-    def _enable_checkpointing(self) -> None:
-        options = {"use_reentrant": False}
-        self.llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-        if self.trains_vision:
-            self.visual_encoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
     @property
     def trains_vision(self) -> bool:
@@ -165,56 +186,110 @@ class LeanLLaVAModel(LLaVAModel):
         return torch.autocast(weights.device.type, dtype=weights.dtype)
 
     def picture_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(pictures, 3, side, side) to (pictures, patches, text hidden)."""
-        tower_dtype = next(self.visual_encoder.parameters()).dtype
+        """(pictures, 3, side, side), uint8 or normalised, to (pictures, patches, text hidden)."""
+        tower = self.visual_encoder.get_base_model() if self.use_visual_encoder_lora else self.visual_encoder
+        tower = getattr(tower, "vision_model", tower)  # transformers before 5.20 has it one level deeper
+        if pixel_values.dtype == torch.uint8:
+            pixel_values = (pixel_values / 255 - tower.picture_mean) / tower.picture_std
+        layers = tower.encoder.layers
+        # hidden_states[0] goes into the first layer; what lies behind the selected one is not computed.
+        used = range(len(layers) + 1)[self.visual_select_layer]
         with torch.set_grad_enabled(self.trains_vision and torch.is_grad_enabled()):
-            outputs = self.visual_encoder(pixel_values.to(tower_dtype), output_hidden_states=True)
-        patches = outputs.hidden_states[self.visual_select_layer][:, 1:]  # the class token is dropped
+            hidden = tower.embeddings(pixel_values.to(next(tower.parameters()).dtype))
+            hidden = tower.pre_layrnorm(hidden)  # (pictures, 1 + patches, vision hidden)
+            hidden = self._picture_memory.run(
+                layers[:used], self._step(vision_layer), hidden, reserved=self._reserved(hidden.device)
+            )
+        patches = hidden[:, 1:]  # the class token is dropped
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
 
-    def embed(self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None) -> torch.Tensor:
-        """(1, tokens) ids, with IMAGE_TOKEN_INDEX at picture positions, to (1, tokens, hidden)."""
-        at_picture = input_ids == IMAGE_TOKEN_INDEX
-        embeds = self.language_model().get_input_embeddings()(input_ids.masked_fill(at_picture, 0))
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None,
+        picture_positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(1, tokens) ids, with IMAGE_TOKEN_INDEX at picture positions, to (1, tokens, hidden).
+
+        `picture_positions` says where those are; without it they are looked up.
+        """
+        words = input_ids.clamp(min=0)  # IMAGE_TOKEN_INDEX is negative
+        embeds = self.language_model().get_input_embeddings()(words)
         if pixel_values is None:
             # Text only: the projector still takes part, so that no process waits for its gradient.
             idle = self.projector.model[0].weight.new_zeros(1, 1, self.projector.model[0].in_features)
             return embeds + 0.0 * self.projector(idle).sum().to(embeds.dtype)
+        if picture_positions is None:
+            picture_positions = (input_ids[0] == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
         features = self.picture_features(pixel_values).to(embeds.dtype)
-        expected = int(at_picture.sum())
-        if expected != features.shape[0] * features.shape[1]:
-            raise ValueError(f"{expected} picture positions, but {tuple(features.shape[:2])} features")
-        return embeds.masked_scatter(at_picture.unsqueeze(-1), features)
+        if len(picture_positions) != features.shape[0] * features.shape[1]:
+            raise ValueError(
+                f"{len(picture_positions)} picture positions, but {tuple(features.shape[:2])} features"
+            )
+        return embeds[0].index_copy(0, picture_positions, features.flatten(0, 1))[None]
 
     def forward(self, data: dict[str, Any], data_samples: Any = None, mode: str = "loss") -> Any:
         """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
 
-        `data` is a packed row as `collate` makes it; a single sample may come without `cu_seqlens` and
-        `position_ids`. Logits are (1, tokens, vocabulary).
+        `data` is a packed row as `collate` makes it. Logits are (1, tokens, vocabulary).
         """
-        with self.autocast():
-            return self._forward(data, mode)
-
-    def _forward(self, data: dict[str, Any], mode: str) -> Any:
-        embeds = self.embed(data["input_ids"], data.get("pixel_values"))
-        llm = self.language_model()
-        hidden = llm.model(
-            inputs_embeds=embeds,
-            position_ids=data.get("position_ids"),
-            cu_seq_lens_q=data.get("cu_seqlens"),
-            max_length_q=data.get("max_seqlen"),
-            use_cache=False,
-        ).last_hidden_state
-        if mode == "tensor":
-            return llm.lm_head(hidden)
-        if mode != "loss":
+        if mode not in ("loss", "tensor"):
             raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
-        targets = data["labels"][:, 1:]
-        # No sample begins with a label, so none is learnt from the one before it.
-        supervised = targets != IGNORE_INDEX  # (1, tokens - 1)
-        logits = llm.lm_head(hidden[:, :-1][supervised])  # (supervised, vocab)
-        loss = functional.cross_entropy(logits.float(), targets[supervised])
-        return {"loss": loss}
+        with self.autocast():
+            embeds = self.embed(data["input_ids"], data.get("pixel_values"), data.get("picture_positions"))
+            at = data["supervised"] if mode == "loss" else None
+            hidden = self._hidden(embeds, data, at)
+            head = self.language_model().lm_head
+            if mode == "tensor":
+                return head(hidden)[None]
+            if type(head) is nn.Linear and not is_deepspeed_zero3_enabled():
+                return {"loss": linear_cross_entropy(hidden, head.weight, data["targets"])}
+            # An adapter on the head, or one whose weights ZeRO-3 gathers when it is called.
+            return {"loss": functional.cross_entropy(head(hidden).float(), data["targets"])}
+
+    def _hidden(
+        self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""
+        llama = self.language_model().model
+        if torch.is_autocast_enabled(embeds.device.type):
+            embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
+        rotary = llama.rotary_emb(embeds, data["position_ids"])
+        run = self._step(decoder_layer)
+        row = (rotary, data["cu_seqlens"], data["max_seqlen"])
+
+        def step(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+            return run(layer, hidden, *row)
+
+        hidden = self._text_memory.run(
+            llama.layers[:-1], step, embeds, reserved=self._reserved(embeds.device)
+        )
+        if at is None:
+            at = torch.arange(embeds.shape[1], device=embeds.device)
+        last = self._step(last_decoder_layer)
+        if self._text_memory.mode is True:
+            hidden = checkpoint(last, llama.layers[-1], hidden, *row, at, use_reentrant=False)
+        else:
+            hidden = last(llama.layers[-1], hidden, *row, at)
+        return llama.norm(hidden)
+
+    def _step(self, step: Step) -> Step:
+        """A layer's computation, compiled where that pays."""
+        return compiled(step) if self._compile and self.training else step
+
+    def _reserved(self, device: torch.device) -> int:
+        """Bytes that training will hold and does not yet: gradients, and before the first step AdamW's state.
+
+        Counted from the memory in use before the first forward pass, so that it needs no word from the
+        optimizer. Several processes hold gradients twice, for their exchange.
+        """
+        if device.type != "cuda":
+            return 0
+        allocated = torch.cuda.memory_allocated(device)
+        if self._resting_bytes is None:
+            self._resting_bytes = allocated
+        held = self._resting_bytes + self._trained_size * (12 if get_world_size() == 1 else 16)
+        return max(0, held - allocated)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> OrderedDict[str, torch.Tensor]:
         """What is trained, under XTuner's names."""

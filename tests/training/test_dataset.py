@@ -48,8 +48,8 @@ def test_ids_and_labels_are_those_of_render_conversation(
 ) -> None:
     assert len(dataset) == len(rendered) == 14
     for sample, expected in zip(dataset, rendered, strict=True):
-        assert sample["input_ids"] == expected.input_ids
-        assert sample["labels"] == expected.labels
+        assert sample["input_ids"].tolist() == expected.input_ids
+        assert sample["labels"].tolist() == expected.labels
 
 
 def test_a_first_record_without_picture_costs_no_other_its_picture(
@@ -60,11 +60,13 @@ def test_a_first_record_without_picture_costs_no_other_its_picture(
     assert sum(record.image is not None for record in records) == 10
     processor = load_image_processor(vision_tower)
     for sample, record in zip(dataset, records, strict=True):
-        assert sample["input_ids"].count(IMAGE_TOKEN_INDEX) == (0 if record.image is None else PATCHES)
+        positions = int((sample["input_ids"] == IMAGE_TOKEN_INDEX).sum())
+        assert positions == (0 if record.image is None else PATCHES)
         assert ("pixel_values" in sample) == (record.image is not None)
         if record.image is not None:
-            expected = processor(open_picture(data / record.image), return_tensors="np")["pixel_values"][0]
-            assert np.array_equal(sample["pixel_values"].numpy(), expected)
+            picture = open_picture(data / record.image)
+            expected = processor(picture, do_rescale=False, do_normalize=False, return_tensors="np")
+            assert np.array_equal(sample["pixel_values"].numpy(), expected["pixel_values"][0])
 
 
 def test_the_key_image_may_be_missing(data: Path, make: Callable[..., RecordsDataset]) -> None:
@@ -88,8 +90,8 @@ def test_truncation_counts_picture_positions(
     short = make(150)
     assert len(short) == 14
     for sample, whole in zip(short, rendered, strict=True):
-        assert sample["input_ids"] == whole.input_ids[:150]
-        assert sample["labels"] == whole.labels[:150]
+        assert sample["input_ids"].tolist() == whole.input_ids[:150]
+        assert sample["labels"].tolist() == whole.labels[:150]
     assert max(map(abs, short.modality_length)) == 150
 
 
@@ -104,7 +106,7 @@ def test_records_that_are_cut_before_their_answer_are_left_out(
         if any(label != IGNORE_INDEX for label in row.labels[:max_length])
     ]
     assert len(expected) == (0 if max_length == 12 else 4)
-    assert [sample["input_ids"] for sample in make(max_length)] == expected
+    assert [sample["input_ids"].tolist() for sample in make(max_length)] == expected
 
 
 def test_a_record_that_is_cut_inside_its_picture_ends_before_it(
@@ -116,10 +118,11 @@ def test_a_record_that_is_cut_inside_its_picture_ends_before_it(
     row["conversations"] = [*hello, *row["conversations"]]
     (data / "late.json").write_text(json.dumps([row]))
     whole = make(1024, "late.json")[0]
-    at = whole["input_ids"].index(IMAGE_TOKEN_INDEX)
+    at = whole["input_ids"].tolist().index(IMAGE_TOKEN_INDEX)
     for max_length in (at, at + 1, at + PATCHES - 1):
         (sample,) = make(max_length, "late.json")
-        assert sample == {"input_ids": whole["input_ids"][:at], "labels": whole["labels"][:at]}
+        assert set(sample) == {"input_ids", "labels"}
+        assert all(torch.equal(values, whole[name][:at]) for name, values in sample.items())
     (sample,) = make(at + PATCHES, "late.json")
     assert len(sample["input_ids"]) == at + PATCHES and "pixel_values" in sample
 
@@ -133,8 +136,11 @@ def test_a_batch_is_one_row_without_padding(dataset: RecordsDataset) -> None:
     assert batch["cu_seqlens"].tolist() == [0, lengths[0], lengths[0] + lengths[1], sum(lengths)]
     assert batch["cu_seqlens"].dtype == torch.int32
     assert batch["max_seqlen"] == max(lengths)
-    for name in ("input_ids", "labels"):
-        assert batch[name].tolist() == [[value for sample in samples for value in sample[name]]]
+    ids, labels = (torch.cat([sample[name] for sample in samples]) for name in ("input_ids", "labels"))
+    assert torch.equal(batch["input_ids"], ids[None])
+    assert torch.equal(batch["supervised"] + 1, (labels != IGNORE_INDEX).nonzero()[:, 0])
+    assert torch.equal(batch["targets"], labels[labels != IGNORE_INDEX])
+    assert torch.equal(batch["picture_positions"], (ids == IMAGE_TOKEN_INDEX).nonzero()[:, 0])
     assert batch["position_ids"].tolist() == [[i for length in lengths for i in range(length)]]
     assert "pixel_values" not in collate([dataset[0], dataset[11]])["data"]
 
@@ -142,7 +148,8 @@ def test_a_batch_is_one_row_without_padding(dataset: RecordsDataset) -> None:
 def test_no_sample_is_trained_on_its_first_token() -> None:
     """It would be predicted from the sample before it."""
     sample = {"input_ids": [7, 8], "labels": [7, 8]}
-    assert collate([sample, sample])["data"]["labels"].tolist() == [[IGNORE_INDEX, 8, IGNORE_INDEX, 8]]
+    data = collate([sample, sample])["data"]
+    assert (data["supervised"].tolist(), data["targets"].tolist()) == ([0, 2], [8, 8])
 
 
 @pytest.mark.parametrize("file", ["mixed.json", "texts.json", "pretrain.json"])

@@ -1,0 +1,50 @@
+"""What a result file says of its circumstances, and its rows as tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from typing import Any
+
+import peft
+import torch
+import transformers
+
+
+def environment(argv: list[str]) -> dict[str, Any]:
+    """Date, command, hardware and versions."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": " ".join(["python", "-m", "benchmarks.train_step", *argv[1:]]),
+        "hardware": gpu or f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPU cores",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "xtuner": "0.2.0",
+    }
+
+
+def describe(result: dict[str, Any]) -> str:
+    """A table for each task and kind of comparison; ratios are to the task's first row and to "ours"."""
+    lines = []
+    rows = result["rows"]
+    peak = result.get("matmul_tflop_per_s") or float("nan")
+    groups = list(dict.fromkeys((row["task"], row["memory_gib"], row["techniques"]) for row in rows))
+    for task, memory, techniques in groups:
+        chosen = [r for r in rows if (r["task"], r["memory_gib"], r["techniques"]) == (task, memory, techniques)]
+        mine = next((r for r in chosen if r["step"] == "ours" and "error" not in r), None)
+        lines.append(f"\n{task}" + (f", {memory} GiB" if memory else ""))
+        for row in chosen:
+            if "error" in row:
+                lines.append(f"  {row['step']:40s} batch {row['batch']:3d}  {row['error']}")
+                continue
+            ratio = mine["samples_per_s"] / row["samples_per_s"] if mine else float("nan")
+            lines.append(
+                f"  {row['step']:40s} batch {row['batch']:3d} {row['samples_per_s']:8.2f} samples/s "
+                f"{row['tokens_per_s']:8,d} tokens/s {row['tflop_per_s']:6.1f} TFLOP/s "
+                f"({row['tflop_per_s'] / peak:4.0%})  {row.get('peak_gib', float('nan')):5.1f} GiB  "
+                f"ours is {ratio:.2f}×  loss {row['loss']:.3f}"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,225 @@
+"""Model shapes with random weights, and batches with lengths like LLaVA's data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
+
+from llava_tuning.training.model import accept_bytes
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """A language model's and a vision tower's shapes, and the batch sizes of a step in stage 1 and 2."""
+
+    text: dict[str, Any]
+    picture: dict[str, Any]
+    batch: dict[str, int]
+    dtype: torch.dtype = torch.bfloat16
+
+    @property
+    def patches(self) -> int:
+        return int((self.picture["image_size"] // self.picture["patch_size"]) ** 2)
+
+
+CLIP_L = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+    "projection_dim": 768,
+}
+SHAPES = {
+    # internlm/internlm2-chat-1_8b after `llava-tuning prepare`, openai/clip-vit-large-patch14-336
+    "internlm2_1_8b": Shapes(
+        {
+            "vocab_size": 92544,
+            "hidden_size": 2048,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": False,
+        },
+        CLIP_L,
+        {"pretrain": 32, "finetune": 16},
+    ),
+    # SmolLM2-135M-Instruct and the bundled CLIP
+    "demo": Shapes(
+        {
+            "vocab_size": 49152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": True,
+        },
+        {
+            "hidden_size": 256,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "image_size": 96,
+            "patch_size": 16,
+            "projection_dim": 256,
+        },
+        {"pretrain": 16, "finetune": 8},
+    ),
+    "tiny": Shapes(
+        {
+            "vocab_size": 500,
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": False,
+        },
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+            "projection_dim": 32,
+        },
+        {"pretrain": 4, "finetune": 4},
+    ),
+}
+
+
+def random_llm(shapes: Shapes, dtype: torch.dtype, attention: str, device: str) -> LlamaForCausalLM:
+    """The language model with random weights, the same for every caller."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        config = LlamaConfig(**shapes.text, attn_implementation=attention)
+        model = LlamaForCausalLM(config).to(dtype)
+    return model
+
+
+def random_vision_tower(shapes: Shapes, dtype: torch.dtype, device: str) -> CLIPVisionModel:
+    """The vision tower with random weights, the same for every caller; takes uint8 pictures in our model."""
+    torch.manual_seed(1)
+    with torch.device(device):
+        config = CLIPVisionConfig(**shapes.picture, attn_implementation="sdpa")
+        tower = CLIPVisionModel(config).to(dtype)
+        accept_bytes(tower, CLIP_MEAN, CLIP_STD)
+    return tower
+
+
+@dataclass
+class Sample:
+    """Token ids with a picture's positions laid out, labels, and the picture, (3, side, side) uint8."""
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    picture: torch.Tensor | None
+
+    @property
+    def supervised(self) -> int:
+        return int((self.labels[1:] != IGNORE_INDEX).sum())
+
+
+@dataclass
+class Batch:
+    """A step's samples."""
+
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(sample.ids) for sample in self.samples)
+
+
+# What is assumed of LLaVA's data: words besides the picture, lognormal (median, sigma, least, most tokens),
+# the share of them that is trained on, and the share of samples without a picture. Pretraining captions are
+# a sentence; the finetuning mixture has conversations of several turns and 6 % text of ShareGPT
+# (40,000 of 665,000: arXiv:2310.03744, table 7). Lengths are this project's assumption, not a count.
+LENGTHS = {
+    "pretrain": {"words": (45, 0.25, 30, 120), "supervised": 0.45, "text_only": 0.0},
+    "finetune": {"words": (180, 0.7, 40, 1400), "supervised": 0.5, "text_only": 0.06},
+}
+TEXT_ONLY = (800, 0.6, 100, 2000)
+
+
+def make_batches(shapes: Shapes, stage: str, size: int, count: int, seed: int = 0) -> list[Batch]:
+    """`count` batches of samples; in finetuning, of like length, as XTuner's and LLaVA's samplers make them."""
+    random = torch.Generator().manual_seed(seed)
+    law = LENGTHS[stage]
+    samples = []
+    for _ in range(max(count, 16) * size):
+        text_only = bool(torch.rand((), generator=random) < law["text_only"])
+        median, sigma, least, most = TEXT_ONLY if text_only else law["words"]
+        words = int(median * torch.exp(sigma * torch.randn((), generator=random)))
+        samples.append((text_only, min(max(words, least), most)))
+    if stage == "finetune":
+        samples.sort(key=lambda sample: (sample[0], sample[1]))
+    grouped = [samples[i : i + size] for i in range(0, len(samples), size)]
+    chosen = torch.randperm(len(grouped), generator=random)[:count].tolist()
+    return [Batch([_sample(shapes, law, *sample, random) for sample in grouped[i]]) for i in chosen]
+
+
+def _sample(shapes: Shapes, law: dict[str, Any], text_only: bool, words: int, random: torch.Generator) -> Sample:
+    ids = torch.randint(3, shapes.text["vocab_size"], (words,), generator=random)
+    labels = torch.full_like(ids, IGNORE_INDEX)
+    trained = max(1, int(words * law["supervised"]))
+    labels[-trained:] = ids[-trained:]
+    if text_only:
+        return Sample(ids, labels, None)
+    before = 8  # of the template
+    marks = torch.full((shapes.patches,), IMAGE_TOKEN_INDEX)
+    ids = torch.cat([ids[:before], marks, ids[before:]])
+    labels = torch.cat([labels[:before], torch.full_like(marks, IGNORE_INDEX), labels[before:]])
+    side = shapes.picture["image_size"]
+    picture = torch.randint(0, 256, (3, side, side), dtype=torch.uint8, generator=random)
+    return Sample(ids, labels, picture)
+
+
+def useful_flop(shapes: Shapes, batch: Batch, kind: str, ranks: tuple[int, int] = (0, 0)) -> float:
+    """Floating-point operations that a step of a batch needs at least.
+
+    Two for each multiplication and addition of a matrix product: 2 × weights × tokens forward; the same again
+    for the gradient of the inputs, and again for that of weights that train. Attention within each sample
+    (causal: half) 2 × 2 × tokens² × width forward, twice that backward. The head counts at supervised
+    positions only, the vision tower up to the layer that is used. Recomputation and padding count nothing.
+
+    Args:
+        kind: "frozen", "lora" or "full", of the language model.
+        ranks: of LoRA on the language model and on the vision tower; 0 for none.
+    """
+    text, picture = shapes.text, shapes.picture
+    hidden, inner, layers = text["hidden_size"], text["intermediate_size"], text["num_hidden_layers"]
+    narrow = hidden * text["num_key_value_heads"] // text["num_attention_heads"]
+    linear = [(hidden, hidden), (hidden, narrow), (hidden, narrow), (hidden, hidden)]
+    linear += [(hidden, inner), (hidden, inner), (inner, hidden)]
+    weights = layers * sum(a * b for a, b in linear)
+    adapter = layers * ranks[0] * sum(a + b for a, b in linear)
+    passes = 3 if kind == "full" else 2
+    flop = 2.0 * batch.tokens * (passes * weights + 3 * adapter)
+    flop += sum(3 * 2 * len(sample.ids) ** 2 * hidden * layers for sample in batch.samples)
+    flop += passes * 2.0 * sum(s.supervised for s in batch.samples) * hidden * text["vocab_size"]
+    pictures = sum(sample.picture is not None for sample in batch.samples)
+    patches = pictures * (shapes.patches + 1)
+    width, wide, depth = picture["hidden_size"], picture["intermediate_size"], picture["num_hidden_layers"] - 1
+    vision = depth * (4 * width**2 + 2 * width * wide)
+    vision_adapter = depth * ranks[1] * (8 * width + 2 * (width + wide))
+    attention = 4.0 * patches * (shapes.patches + 1) * width * depth
+    trained = ranks[1] > 0
+    flop += 2.0 * patches * ((2 if trained else 1) * vision + 3 * vision_adapter) + attention * (
+        3 if trained else 1
+    )
+    flop += 3 * 2.0 * pictures * shapes.patches * (width * hidden + hidden**2)  # the projector trains
+    return flop

@@ -1,0 +1,195 @@
+"""One training step of XTuner 0.2.0, of transformers' LLaVA and of this project, on the same batches.
+
+    python -m benchmarks.train_step [--shapes internlm2_1_8b] [--tasks pretrain,full] [--memory 24]
+
+Weights are random; lengths follow `benchmarks/train/shapes.py`. Each row is written to the result file as soon
+as it is measured, and rows that the file holds are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llava_tuning.training import compat
+
+compat.apply()
+
+from benchmarks.train.report import describe, environment  # noqa: E402
+from benchmarks.train.shapes import SHAPES, Shapes, make_batches, random_llm, useful_flop  # noqa: E402
+from benchmarks.train.steps import TASKS, Ours, Task, Transformers, XTuner  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parent / "results"
+WARM_UP = 4
+# What the comparison runs: name, step, and its arguments.
+RIVALS: list[tuple[str, type, dict[str, Any]]] = [
+    ("XTuner as shipped", XTuner, {}),
+    ("transformers, checkpointing", Transformers, {}),
+    ("transformers", Transformers, {"checkpointing": False}),
+    ("ours", Ours, {}),
+]
+TECHNIQUES = (
+    "compiled layers",
+    "recomputing only where needed",
+    "packing",
+    "head at supervised positions",
+    "bfloat16 vision tower",
+    "no gradient through frozen parts",
+    "fused AdamW",
+)
+
+
+def measure(
+    build: type, arguments: dict[str, Any], shapes: Shapes, task: Task, size: int, steps: int, device: str
+) -> dict[str, Any]:
+    """Samples and tokens a second over `steps` steps, peak memory and the last loss; or `error`."""
+    row: dict[str, Any] = {"batch": size}
+    batches = make_batches(shapes, task.stage, size, WARM_UP + steps)
+    subject: Any = None
+    try:
+        subject = build(shapes, task, device, **arguments)
+        data = [subject.data(batch) for batch in batches]
+        # The longest first, so that a lack of memory shows at once.
+        order = sorted(range(WARM_UP), key=lambda i: -batches[i].tokens) + list(range(WARM_UP, len(batches)))
+        seconds, loss = [], float("nan")
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        for i in order:
+            start = _now(device)
+            loss = float(subject.step(data[i]))
+            seconds.append(_now(device) - start)
+        timed = batches[WARM_UP:]
+        total = sum(seconds[WARM_UP:])
+        ranks = (task.rank, task.vision_rank)
+        flop = sum(useful_flop(shapes, batch, task.kind, ranks) for batch in timed)
+        row |= {
+            "samples_per_s": round(size * len(timed) / total, 2),
+            "tokens_per_s": round(sum(batch.tokens for batch in timed) / total),
+            "tflop_per_s": round(flop / total / 1e12, 2),
+            "seconds_a_step": round(statistics.median(seconds[WARM_UP:]), 4),
+            "slowest_step_s": round(max(seconds[WARM_UP:]), 4),
+            "first_step_s": round(seconds[0], 1),
+            "loss": round(loss, 4),
+        }
+        if device == "cuda":
+            row["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        recompute = getattr(subject.model, "_text_memory", None)
+        if recompute is not None:
+            row["layers_recomputed"] = recompute.recomputed
+    except torch.OutOfMemoryError:
+        row["error"] = "out of memory"
+    del subject
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch._dynamo.reset()
+    return row
+
+
+def largest_that_fits(build: type, arguments: dict[str, Any], *rest: Any) -> dict[str, Any]:
+    """`measure` at the largest of the usual batch sizes that memory has room for."""
+    row: dict[str, Any] = {}
+    for size in (32, 16, 8, 4, 2, 1):
+        shapes, task, steps, device = rest
+        row = measure(build, arguments, shapes, task, size, steps, device)
+        if "error" not in row:
+            break
+    return row
+
+
+def matmul_rate(device: str) -> float:
+    """TFLOP/s of a bfloat16 product of two random 8192 × 8192 matrices."""
+    if device != "cuda":
+        return float("nan")
+    a, b = (torch.randn(8192, 8192, device=device, dtype=torch.bfloat16) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    start = _now(device)
+    for _ in range(20):
+        a @ b
+    return 20 * 2 * 8192**3 / (_now(device) - start) / 1e12
+
+
+def _now(device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main() -> None:
+    """Measure what is asked for, write each row, print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shapes", choices=SHAPES, default="internlm2_1_8b")
+    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--rivals", default="", help="comma-separated; all by default")
+    parser.add_argument("--techniques", action="store_true", help="each technique left out, one at a time")
+    parser.add_argument("--memory", type=int, help="GiB: pretend that the card has no more; largest batch")
+    parser.add_argument("--batch", type=int, help="samples a step, instead of the config's")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shapes = SHAPES[arguments.shapes]
+    if device == "cpu":
+        shapes = replace(shapes, dtype=_cpu_dtype())
+    if arguments.memory and device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory / 2**30
+        torch.cuda.set_per_process_memory_fraction(min(1.0, arguments.memory / total))
+    out = arguments.out or RESULTS / f"train_step_{arguments.shapes}.json"
+    result = json.loads(out.read_text()) if out.exists() else {"rows": []}
+    result |= environment(sys.argv)
+    if "matmul_tflop_per_s" not in result:
+        result["matmul_tflop_per_s"] = round(matmul_rate(device), 1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.tasks.split(","):
+            task = TASKS[name]
+            if name.startswith("qlora"):
+                if device == "cpu":
+                    continue
+                random_llm(shapes, torch.bfloat16, "sdpa", device).save_pretrained(folder)
+                task = replace(task, four_bit=folder)
+            subjects = [r for r in RIVALS if not arguments.rivals or r[0] in arguments.rivals.split(",")]
+            if arguments.techniques:
+                subjects = [("ours", Ours, {})]
+                subjects += [(f"without {t}", Ours, {"without": t}) for t in TECHNIQUES]
+            for rival, build, options in subjects:
+                key = {"task": name, "step": rival, "memory_gib": arguments.memory}
+                key["techniques"] = arguments.techniques
+                if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
+                    continue
+                if build is Ours and arguments.memory:
+                    options = {**options, "memory_limit": 0.97 * arguments.memory}
+                rest = (shapes, task, arguments.steps, device)
+                if arguments.memory:
+                    row = largest_that_fits(build, options, *rest)
+                else:
+                    size = arguments.batch or shapes.batch[task.stage]
+                    row = measure(build, options, shapes, task, size, *rest[2:])
+                result["rows"].append({**key, **row})
+                print(json.dumps(result["rows"][-1]), flush=True)
+                out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(describe(result))
+    print(out)
+
+
+def _cpu_dtype() -> torch.dtype:
+    from llava_tuning.models.precision import fast_dtype
+
+    return fast_dtype("cpu")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The steps of a training forward pass: one layer each, compiled once for all layers and all lengths."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+Step = Callable[..., torch.Tensor]
+
+
+def vision_layer(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """A layer of CLIP; `hidden` is (pictures, 1 + patches, vision hidden)."""
+    output: torch.Tensor = layer(hidden, None)
+    return output
+
+
+def decoder_layer(
+    layer: Any,
+    hidden: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    starts: torch.Tensor,
+    longest: int,
+) -> torch.Tensor:
+    """A layer of Llama over a packed row; `hidden` is (1, tokens, hidden).
+
+    Args:
+        rotary: cosine and sine, (1, tokens, head size) each.
+        starts: (samples + 1) int32, where each sample starts, and the number of tokens at the end.
+        longest: tokens of the longest sample.
+    """
+    attended = _attend(layer, hidden, rotary, starts, longest)
+    hidden = hidden + attended
+    output: torch.Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    return output
+
+
+def last_decoder_layer(
+    layer: Any,
+    hidden: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    starts: torch.Tensor,
+    longest: int,
+    at: torch.Tensor,
+) -> torch.Tensor:
+    """The last layer, which has to go on only at the positions `at`: (positions, hidden)."""
+    attended = _attend(layer, hidden, rotary, starts, longest)
+    hidden = hidden[0, at] + attended[0, at]
+    output: torch.Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    return output
+
+
+def _attend(
+    layer: Any,
+    hidden: torch.Tensor,
+    rotary: tuple[torch.Tensor, torch.Tensor],
+    starts: torch.Tensor,
+    longest: int,
+) -> torch.Tensor:
+    attended: torch.Tensor = layer.self_attn(
+        hidden_states=layer.input_layernorm(hidden),
+        position_embeddings=rotary,
+        attention_mask=None,
+        cu_seq_lens_q=starts,
+        max_length_q=longest,
+    )[0]
+    return attended
+
+
+@functools.cache
+def compiled(step: Step) -> Step:
+    """`step` compiled for any number of tokens and pictures; itself where nothing can be compiled.
+
+    The weights are inputs of the compiled code, so all layers of a stack share it.
+    """
+    if not torch.cuda.is_available():
+        return step
+    if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
+        warnings.warn("no C compiler found: the layers are not compiled; install gcc", stacklevel=2)
+        return step
+    return torch.compile(step, dynamic=True)
