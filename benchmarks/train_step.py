@@ -37,6 +37,7 @@ RIVALS: list[tuple[str, type, dict[str, Any]]] = [
     ("transformers, checkpointing", Transformers, {}),
     ("transformers", Transformers, {"checkpointing": False}),
     ("ours", Ours, {}),
+    ("ours, frozen weights in float8", Ours, {"frozen_fp8": True}),
 ]
 TECHNIQUES = (
     "compiled layers",
@@ -166,6 +167,8 @@ def main() -> None:
                 subjects = [("ours", Ours, {})]
                 subjects += [(f"without {t}", Ours, {"without": t}) for t in TECHNIQUES]
             for rival, build, options in subjects:
+                if options.get("frozen_fp8") and (task.kind == "full" or task.four_bit):
+                    continue  # next to nothing is frozen, or it is in 4 bits
                 key = {"task": name, "step": rival, "memory_gib": arguments.memory}
                 key["techniques"] = arguments.techniques
                 if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):

@@ -79,6 +79,7 @@ class Ours:
         checkpointing: Any = "auto",
         memory_limit: float | None = None,
         without: str = "",
+        frozen_fp8: bool = False,
     ) -> None:
         cuda = device == "cuda"
         half = shapes.dtype
@@ -96,6 +97,8 @@ class Ours:
             use_activation_checkpointing=True if without == "recomputing only where needed" else checkpointing,
             memory_limit=memory_limit,
             compile=without != "compiled layers",
+            frozen_fp8=frozen_fp8,
+            compute_dtype=str(half).removeprefix("torch."),
             **frozen(task),
         ).to(device)
         self.model.train()

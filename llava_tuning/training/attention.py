@@ -72,6 +72,7 @@ def _varlen(
     return output.unsqueeze(0)
 
 
+@torch.compiler.disable
 def _each_sample(
     query: torch.Tensor,
     key: torch.Tensor,

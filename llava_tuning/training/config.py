@@ -217,6 +217,7 @@ def fit_to_machine(config: Config, records: int, world_size: int = 1, deepspeed:
     half = str(fast_dtype("cuda" if cuda else "cpu")).removeprefix("torch.")
     # Weights under training keep a float32 master copy; frozen ones need none.
     config.model.llm.dtype = "float32" if full else half
+    config.model.compute_dtype = half if cuda else None
     config.model.visual_encoder.dtype = half if cuda else "float32"
     if cuda and half == "float16":  # bfloat16 needs no gradient scaler; the model computes in it by itself
         config.optim_wrapper.type = "mmengine.optim.AmpOptimWrapper"

@@ -25,6 +25,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor
 from llava_tuning.training.attention import PACKED
 from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.float8 import convert_frozen
 from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer, vision_layer
 from llava_tuning.training.loss import linear_cross_entropy
 from llava_tuning.training.recompute import Mode, Recompute
@@ -103,6 +104,9 @@ class LeanLLaVAModel(LLaVAModel):
             memory allows.
         memory_limit: GiB of GPU memory that "auto" may use; None for nearly all that is free.
         compile: compile the layers where there is a GPU.
+        frozen_fp8: products with frozen weights in 8-bit floating point (needs a Hopper GPU or later).
+        compute_dtype: what products are computed in, e.g. "bfloat16", where the language model's weights are
+            float32; None for the weights' own dtype.
     """
 
     llm: Any
@@ -115,6 +119,8 @@ class LeanLLaVAModel(LLaVAModel):
         use_activation_checkpointing: Mode = "auto",
         memory_limit: float | None = None,
         compile: bool = True,
+        frozen_fp8: bool = False,
+        compute_dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, use_activation_checkpointing=False, **kwargs)
@@ -126,8 +132,12 @@ class LeanLLaVAModel(LLaVAModel):
         self._text_memory = Recompute(use_activation_checkpointing, limit)
         self._picture_memory = Recompute(use_activation_checkpointing, limit, share=0.3)
         self._compile = compile
+        self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained_size = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
         self._resting_bytes: int | None = None
+        if frozen_fp8:
+            convert_frozen(self.language_model().model.layers)
+            convert_frozen(self._tower().encoder)
         if projector_checkpoint is not None:
             self.load_projector(projector_checkpoint)
 
@@ -179,16 +189,19 @@ class LeanLLaVAModel(LLaVAModel):
         return llm
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Arithmetic in the language model's half precision, adapters included, as a GPU's AMP does it."""
+        """Arithmetic in half precision, adapters included, as a GPU's AMP does it."""
         weights: Any = self.language_model().get_input_embeddings().weight
-        if weights.dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(weights.device.type, dtype=weights.dtype)
+        dtype = weights.dtype if weights.dtype != torch.float32 else self._compute_dtype
+        return nullcontext() if dtype is None else torch.autocast(weights.device.type, dtype=dtype)
+
+    def _tower(self) -> Any:
+        """The vision tower's modules, without wrappers."""
+        tower = self.visual_encoder.get_base_model() if self.use_visual_encoder_lora else self.visual_encoder
+        return getattr(tower, "vision_model", tower)  # transformers before 5.20 has it one level deeper
 
     def picture_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(pictures, 3, side, side), uint8 or normalised, to (pictures, patches, text hidden)."""
-        tower = self.visual_encoder.get_base_model() if self.use_visual_encoder_lora else self.visual_encoder
-        tower = getattr(tower, "vision_model", tower)  # transformers before 5.20 has it one level deeper
+        tower = self._tower()
         if pixel_values.dtype == torch.uint8:
             pixel_values = (pixel_values / 255 - tower.picture_mean) / tower.picture_std
         layers = tower.encoder.layers
@@ -226,7 +239,7 @@ class LeanLLaVAModel(LLaVAModel):
             raise ValueError(
                 f"{len(picture_positions)} picture positions, but {tuple(features.shape[:2])} features"
             )
-        return embeds[0].index_copy(0, picture_positions, features.flatten(0, 1))[None]
+        return embeds.index_copy(1, picture_positions, features.flatten(0, 1)[None])
 
     def forward(self, data: dict[str, Any], data_samples: Any = None, mode: str = "loss") -> Any:
         """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
