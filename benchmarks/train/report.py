@@ -12,12 +12,12 @@ import torch
 import transformers
 
 
-def environment(argv: list[str]) -> dict[str, Any]:
-    """Date, command, hardware and versions."""
+def environment(module: str, argv: list[str]) -> dict[str, Any]:
+    """Date, command, hardware and versions; `module` is what `python -m` runs."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(["python", "-m", "benchmarks.train_step", *argv[1:]]),
+        "command": " ".join(["python", "-m", module, *argv[1:]]),
         "hardware": gpu or f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPU cores",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -31,9 +31,10 @@ def describe(result: dict[str, Any]) -> str:
     lines = []
     rows = result["rows"]
     peak = result.get("matmul_tflop_per_s") or float("nan")
-    groups = list(dict.fromkeys((row["task"], row["memory_gib"], row["techniques"]) for row in rows))
-    for task, memory, techniques in groups:
-        chosen = [r for r in rows if (r["task"], r["memory_gib"], r["techniques"]) == (task, memory, techniques)]
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["task"], row["memory_gib"], row["techniques"]), []).append(row)
+    for (task, memory, _), chosen in groups.items():
         mine = next((r for r in chosen if r["step"] == "ours" and "error" not in r), None)
         lines.append(f"\n{task}" + (f", {memory} GiB" if memory else ""))
         for row in chosen:

@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
-from llava_tuning.training.model import accept_bytes
+from llava_tuning.training.model import accept_bytes, load_vision_tower
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -22,6 +22,7 @@ class Shapes:
     picture: dict[str, Any]
     batch: dict[str, int]
     dtype: torch.dtype = torch.bfloat16
+    weights: tuple[str, str] | None = None  # directories to load them from; None for random ones
 
     @property
     def patches(self) -> int:
@@ -101,8 +102,14 @@ SHAPES = {
 }
 
 
-def random_llm(shapes: Shapes, dtype: torch.dtype, attention: str, device: str) -> LlamaForCausalLM:
-    """The language model with random weights, the same for every caller."""
+def build_llm(shapes: Shapes, dtype: torch.dtype, attention: str, device: str) -> LlamaForCausalLM:
+    """The language model with random weights, the same for every caller; or those of `shapes.weights`."""
+    if shapes.weights is not None:
+        loaded: Any = LlamaForCausalLM.from_pretrained(
+            shapes.weights[0], dtype=dtype, attn_implementation=attention
+        )
+        model: LlamaForCausalLM = loaded.to(device)
+        return model
     torch.manual_seed(0)
     with torch.device(device):
         config = LlamaConfig(**shapes.text, attn_implementation=attention)
@@ -110,8 +117,10 @@ def random_llm(shapes: Shapes, dtype: torch.dtype, attention: str, device: str) 
     return model
 
 
-def random_vision_tower(shapes: Shapes, dtype: torch.dtype, device: str) -> CLIPVisionModel:
-    """The vision tower with random weights, the same for every caller; takes uint8 pictures in our model."""
+def build_vision_tower(shapes: Shapes, dtype: torch.dtype, device: str) -> CLIPVisionModel:
+    """The vision tower, likewise; our model can give it uint8 pictures."""
+    if shapes.weights is not None:
+        return load_vision_tower(shapes.weights[1], str(dtype).removeprefix("torch.")).to(device)
     torch.manual_seed(1)
     with torch.device(device):
         config = CLIPVisionConfig(**shapes.picture, attn_implementation="sdpa")
@@ -156,7 +165,7 @@ TEXT_ONLY = (800, 0.6, 100, 2000)
 
 
 def make_batches(shapes: Shapes, stage: str, size: int, count: int, seed: int = 0) -> list[Batch]:
-    """`count` batches of samples; in finetuning, of like length, as XTuner's and LLaVA's samplers make them."""
+    """`count` batches; in finetuning, of samples of like length, as XTuner's and LLaVA's samplers do."""
     random = torch.Generator().manual_seed(seed)
     law = LENGTHS[stage]
     samples = []
@@ -172,7 +181,9 @@ def make_batches(shapes: Shapes, stage: str, size: int, count: int, seed: int = 
     return [Batch([_sample(shapes, law, *sample, random) for sample in grouped[i]]) for i in chosen]
 
 
-def _sample(shapes: Shapes, law: dict[str, Any], text_only: bool, words: int, random: torch.Generator) -> Sample:
+def _sample(
+    shapes: Shapes, law: dict[str, Any], text_only: bool, words: int, random: torch.Generator
+) -> Sample:
     ids = torch.randint(3, shapes.text["vocab_size"], (words,), generator=random)
     labels = torch.full_like(ids, IGNORE_INDEX)
     trained = max(1, int(words * law["supervised"]))
@@ -213,7 +224,8 @@ def useful_flop(shapes: Shapes, batch: Batch, kind: str, ranks: tuple[int, int] 
     flop += passes * 2.0 * sum(s.supervised for s in batch.samples) * hidden * text["vocab_size"]
     pictures = sum(sample.picture is not None for sample in batch.samples)
     patches = pictures * (shapes.patches + 1)
-    width, wide, depth = picture["hidden_size"], picture["intermediate_size"], picture["num_hidden_layers"] - 1
+    width, wide = picture["hidden_size"], picture["intermediate_size"]
+    depth = picture["num_hidden_layers"] - 1
     vision = depth * (4 * width**2 + 2 * width * wide)
     vision_adapter = depth * ranks[1] * (8 * width + 2 * (width + wide))
     attention = 4.0 * patches * (shapes.patches + 1) * width * depth

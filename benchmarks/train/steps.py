@@ -15,7 +15,7 @@ from xtuner.dataset.collate_fns import default_collate_fn
 from xtuner.model import LLaVAModel
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
-from benchmarks.train.shapes import CLIP_MEAN, CLIP_STD, Batch, Shapes, random_llm, random_vision_tower
+from benchmarks.train.shapes import CLIP_MEAN, CLIP_STD, Batch, Shapes, build_llm, build_vision_tower
 from llava_tuning.training.attention import PACKED
 from llava_tuning.training.dataset import collate
 from llava_tuning.training.model import LeanLLaVAModel, load_llm
@@ -30,12 +30,14 @@ class Task:
     rank: int = 0
     vision_rank: int = 0
     four_bit: str | None = None  # directory of the language model that is quantised
+    dropout: float = 0.05
+    lr: float = 1e-4
 
     def lora(self, rank: int, alpha: int) -> LoraConfig | None:
         if not rank:
             return None
         kind = "CAUSAL_LM" if rank == self.rank else None
-        return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.05, bias="none", task_type=kind)
+        return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=self.dropout, bias="none", task_type=kind)
 
 
 TASKS = {
@@ -57,9 +59,9 @@ def frozen(task: Task) -> dict[str, Any]:
     }
 
 
-def adamw(model: nn.Module, fused: bool) -> torch.optim.AdamW:
+def adamw(model: nn.Module, task: Task, fused: bool) -> torch.optim.AdamW:
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    return torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=True if fused else None)
+    return torch.optim.AdamW(trained, lr=task.lr, weight_decay=0.0, fused=True if fused else None)
 
 
 class DifferentiatedTower(LeanLLaVAModel):
@@ -87,14 +89,14 @@ class Ours:
         if task.four_bit:
             llm = load_llm(task.four_bit, "bfloat16", load_in_4bit=True)
         else:
-            llm = random_llm(shapes, torch.float32 if task.kind == "full" else half, PACKED, device)
+            llm = build_llm(shapes, torch.float32 if task.kind == "full" else half, PACKED, device)
         wide = without == "bfloat16 vision tower" or not cuda
-        tower = random_vision_tower(shapes, torch.float32 if wide else half, device)
+        tower = build_vision_tower(shapes, torch.float32 if wide else half, device)
         differentiated = without == "no gradient through frozen parts"
         self.model = (DifferentiatedTower if differentiated else LeanLLaVAModel)(
             llm=llm,
             visual_encoder=tower,
-            use_activation_checkpointing=True if without == "recomputing only where needed" else checkpointing,
+            use_activation_checkpointing=without == "recomputing only where needed" or checkpointing,
             memory_limit=memory_limit,
             compile=without != "compiled layers",
             frozen_fp8=frozen_fp8,
@@ -105,7 +107,7 @@ class Ours:
         if differentiated:
             tower.embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_())
         fused = cuda and without != "fused AdamW"
-        self.optimizer = OptimWrapper(adamw(self.model, fused), clip_grad={"max_norm": 1.0})
+        self.optimizer = OptimWrapper(adamw(self.model, task, fused), clip_grad={"max_norm": 1.0})
         self.device = device
 
     def data(self, batch: Batch) -> dict[str, Any]:
@@ -143,15 +145,15 @@ class XTuner:
             llm = _four_bit(task.four_bit)
         else:
             dtype = torch.float16 if cuda and task.kind != "full" else torch.float32
-            llm = random_llm(shapes, dtype, "sdpa", device)
-        tower = random_vision_tower(shapes, torch.float32, device)
+            llm = build_llm(shapes, dtype, "sdpa", device)
+        tower = build_vision_tower(shapes, torch.float32, device)
         self.shapes = shapes
         self.model = LLaVAModel(
             llm=llm, visual_encoder=tower, use_activation_checkpointing=checkpointing, **frozen(task)
         ).to(device)
         self.model.train()
         clip = {"max_norm": 1.0, "error_if_nonfinite": False}
-        optimizer = adamw(self.model, fused=False)
+        optimizer = adamw(self.model, task, fused=False)
         self.optimizer: OptimWrapper = (
             AmpOptimWrapper(optimizer=optimizer, clip_grad=clip, loss_scale="dynamic", dtype="float16")
             if cuda
@@ -188,9 +190,9 @@ class Transformers:
         llm = (
             load_llm(task.four_bit, "bfloat16", load_in_4bit=True)
             if task.four_bit
-            else random_llm(shapes, torch.float32 if task.kind == "full" else half, "sdpa", device)
+            else build_llm(shapes, torch.float32 if task.kind == "full" else half, "sdpa", device)
         )
-        tower = random_vision_tower(shapes, half, device)
+        tower = build_vision_tower(shapes, half, device)
         text = llm.config
         text._attn_implementation = "sdpa"
         config = LlavaConfig(
@@ -210,20 +212,16 @@ class Transformers:
         for weight in model.model.multi_modal_projector.parameters():
             nn.init.normal_(weight, std=0.02)
         if task.kind == "lora":
-            model.model.language_model = get_peft_model(
-                model.model.language_model, replace(task.lora(task.rank, 256), task_type=None, target_modules="all-linear")  # type: ignore[type-var]
-            )
+            model.model.language_model = get_peft_model(llm.model, everywhere(task.lora(task.rank, 256)))
         if task.vision_rank:
-            model.model.vision_tower = get_peft_model(
-                tower, replace(task.lora(task.vision_rank, 16), target_modules="all-linear")  # type: ignore[type-var]
-            )
+            model.model.vision_tower = get_peft_model(tower, everywhere(task.lora(task.vision_rank, 16)))
         if checkpointing:
             options = {"use_reentrant": False}
             llm.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
             if task.vision_rank:
                 tower.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         self.model = model.train()
-        self.optimizer = adamw(self.model, fused=cuda)
+        self.optimizer = adamw(self.model, task, fused=cuda)
         self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.device, self.half = device, half
         self.image = text.vocab_size - 1
@@ -231,8 +229,9 @@ class Transformers:
     def data(self, batch: Batch) -> dict[str, Any]:
         ids = pad_sequence([sample.ids for sample in batch.samples], batch_first=True)
         masks = [torch.ones_like(sample.ids) for sample in batch.samples]
+        ids = ids.masked_fill(ids == self.image, 0).masked_fill(ids == IMAGE_TOKEN_INDEX, self.image)
         data = {
-            "input_ids": ids.masked_fill(ids == self.image, 0).masked_fill(ids == IMAGE_TOKEN_INDEX, self.image),
+            "input_ids": ids,
             "labels": pad_sequence([s.labels for s in batch.samples], True, IGNORE_INDEX),
             "attention_mask": pad_sequence(masks, batch_first=True),
         }
@@ -250,6 +249,12 @@ class Transformers:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.detach()
+
+
+def everywhere(lora: LoraConfig | None) -> LoraConfig:
+    """On all linear layers of a model without a head."""
+    assert lora is not None
+    return replace(lora, task_type=None, target_modules="all-linear")
 
 
 def normalised(picture: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,14 +18,31 @@ PACKED = "packed"  # the name under which transformers' Llama finds it
 GROUPED = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the samples of a packed row lie.
+
+    Args:
+        starts: (samples + 1) int32, where each sample starts, and the number of tokens at the end.
+        longest: tokens of the longest sample.
+        grid: (samples, longest, rounded up) int64, for each place in a padded batch its token, -1 at padding;
+            None where the lengths differ too much for padding to pay.
+        slots: (tokens) int64, the place of each token in that batch.
+    """
+
+    starts: torch.Tensor
+    longest: int
+    grid: torch.Tensor | None = None
+    slots: torch.Tensor | None = None
+
+
 def packed_attention(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
-    cu_seq_lens_q: torch.Tensor | None = None,
-    max_length_q: int | None = None,
+    layout: Layout | None = None,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -33,26 +51,87 @@ def packed_attention(
     Args:
         query: (1, heads, tokens, head size).
         key, value: (1, key-value heads, tokens, head size).
-        cu_seq_lens_q: (samples + 1) int32, where each sample starts, and the number of tokens at the end;
-            None for ordinary rows, e.g. while an answer is written.
-        max_length_q: tokens of the longest sample.
+        layout: None for ordinary rows, e.g. while an answer is written.
 
     Returns:
         (1, tokens, heads, head size), and no weights.
     """
-    if cu_seq_lens_q is None:
+    if layout is None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
         return output, None
     # Rotary positions are computed in float32, and autocast leaves them so.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    assert max_length_q is not None
+    if layout.grid is not None:
+        return _padded(query, key, value, layout, scaling), None
     attend = _varlen if _has_kernel(value) else _each_sample
     if attend is _each_sample or not GROUPED:
         groups = query.shape[1] // key.shape[1]
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
-    return attend(query, key, value, cu_seq_lens_q, max_length_q, scaling), None
+    return attend(query, key, value, layout.starts, layout.longest, scaling), None
+
+
+def _padded(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, scaling: float | None
+) -> torch.Tensor:
+    """As a padded batch: its kernels are faster than those for variable lengths.
+
+    Padding comes last, and what is causal does not look at what comes later.
+    """
+    grid, slots = layout.grid, layout.slots
+    assert grid is not None and slots is not None
+    q, k, v = (
+        pad(part[0].transpose(0, 1), grid, slots).transpose(1, 2)  # (samples, heads, longest, head size)
+        for part in (query, key, value)
+    )
+    output = functional.scaled_dot_product_attention(
+        q, k, v, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return unpad(output.transpose(1, 2), grid, slots).unsqueeze(0)
+
+
+class _Pad(torch.autograd.Function):
+    """(tokens, ...) to (samples, longest, ...); at padding stands any token, without a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(slots)
+        return rows[grid.clamp(min=0)]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        (slots,) = ctx.saved_tensors
+        return grad.flatten(0, 1)[slots], None, None
+
+
+class _Unpad(torch.autograd.Function):
+    """(samples, longest, ...) to (tokens, ...)."""
+
+    @staticmethod
+    def forward(ctx: Any, batch: torch.Tensor, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(grid)
+        return batch.flatten(0, 1)[slots]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        (grid,) = ctx.saved_tensors
+        padding = (grid < 0).view(*grid.shape, *[1] * (grad.dim() - 1))
+        return grad[grid.clamp(min=0)].masked_fill(padding, 0.0), None, None
+
+
+@torch.compiler.allow_in_graph
+def pad(rows: torch.Tensor, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+    """(tokens, ...) to (samples, longest, ...) by `Layout`; gathered both ways, so nothing is summed."""
+    padded: torch.Tensor = _Pad.apply(rows, grid, slots)
+    return padded
+
+
+@torch.compiler.allow_in_graph
+def unpad(batch: torch.Tensor, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+    """(samples, longest, ...) to (tokens, ...), the inverse of `pad`."""
+    rows: torch.Tensor = _Unpad.apply(batch, grid, slots)
+    return rows
 
 
 def _varlen(

@@ -1,7 +1,7 @@
 """Matrix products with frozen weights in 8-bit floating point: nearly twice the rate on Hopper GPUs.
 
-Both operands are scaled row by row to the range of float8_e4m3fn, activations and gradients as they come. Only
-weights that do not train are converted; sums are kept in higher precision by the hardware.
+Both operands are scaled row by row to the range of float8_e4m3fn, activations and gradients as they come.
+Only weights that do not train are converted; sums are kept in higher precision by the hardware.
 """
 
 from __future__ import annotations
@@ -41,6 +41,12 @@ class _Product(torch.autograd.Function):
         return _scaled_product(grad, *ctx.saved_tensors), None, None, None, None
 
 
+@torch.compiler.allow_in_graph
+def _product(x: torch.Tensor, *frozen: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = _Product.apply(x, *frozen)
+    return product
+
+
 def _scaled_product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     x8, x_scale = to_float8(x)
     return torch._scaled_mm(
@@ -70,7 +76,7 @@ class FrozenFloat8Linear(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         rows = x.flatten(0, -2)
-        product = _Product.apply(rows, self.weight, self.scale, self.transposed, self.transposed_scale)
+        product = _product(rows, self.weight, self.scale, self.transposed, self.transposed_scale)
         output: torch.Tensor = product.view(*x.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 

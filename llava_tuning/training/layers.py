@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from llava_tuning.training.attention import Layout
+
 Step = Callable[..., torch.Tensor]
 
 
@@ -24,17 +26,15 @@ def decoder_layer(
     layer: Any,
     hidden: torch.Tensor,
     rotary: tuple[torch.Tensor, torch.Tensor],
-    starts: torch.Tensor,
-    longest: int,
+    layout: Layout,
 ) -> torch.Tensor:
     """A layer of Llama over a packed row; `hidden` is (1, tokens, hidden).
 
     Args:
         rotary: cosine and sine, (1, tokens, head size) each.
-        starts: (samples + 1) int32, where each sample starts, and the number of tokens at the end.
-        longest: tokens of the longest sample.
+        layout: where the samples lie.
     """
-    attended = _attend(layer, hidden, rotary, starts, longest)
+    attended = _attend(layer, hidden, rotary, layout)
     hidden = hidden + attended
     output: torch.Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return output
@@ -44,12 +44,11 @@ def last_decoder_layer(
     layer: Any,
     hidden: torch.Tensor,
     rotary: tuple[torch.Tensor, torch.Tensor],
-    starts: torch.Tensor,
-    longest: int,
+    layout: Layout,
     at: torch.Tensor,
 ) -> torch.Tensor:
     """The last layer, which has to go on only at the positions `at`: (positions, hidden)."""
-    attended = _attend(layer, hidden, rotary, starts, longest)
+    attended = _attend(layer, hidden, rotary, layout)
     hidden = hidden[0, at] + attended[0, at]
     output: torch.Tensor = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return output
@@ -59,15 +58,13 @@ def _attend(
     layer: Any,
     hidden: torch.Tensor,
     rotary: tuple[torch.Tensor, torch.Tensor],
-    starts: torch.Tensor,
-    longest: int,
+    layout: Layout,
 ) -> torch.Tensor:
     attended: torch.Tensor = layer.self_attn(
         hidden_states=layer.input_layernorm(hidden),
         position_embeddings=rotary,
         attention_mask=None,
-        cu_seq_lens_q=starts,
-        max_length_q=longest,
+        layout=layout,
     )[0]
     return attended
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_world_size
+from mmengine.model import BaseDataPreprocessor
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
 from torch import nn
@@ -23,7 +24,7 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor
-from llava_tuning.training.attention import PACKED
+from llava_tuning.training.attention import PACKED, Layout
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.float8 import convert_frozen
 from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer, vision_layer
@@ -124,6 +125,7 @@ class LeanLLaVAModel(LLaVAModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, use_activation_checkpointing=False, **kwargs)
+        self.data_preprocessor = BaseDataPreprocessor(non_blocking=True)
         trained = {weight.dtype for weight in self.llm.parameters() if weight.requires_grad}
         # The master copy: trained in float32 whatever the others compute in. ZeRO-3 keeps master copies of
         # its own, and wants all that is trained in one dtype.
@@ -253,6 +255,8 @@ class LeanLLaVAModel(LLaVAModel):
             at = data["supervised"] if mode == "loss" else None
             hidden = self._hidden(embeds, data, at)
             head = self.language_model().lm_head
+            if torch.is_autocast_enabled(hidden.device.type):  # float32 norms give float32
+                hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
             if mode == "tensor":
                 return head(hidden)[None]
             if type(head) is nn.Linear and not is_deepspeed_zero3_enabled():
@@ -260,16 +264,17 @@ class LeanLLaVAModel(LLaVAModel):
             # An adapter on the head, or one whose weights ZeRO-3 gathers when it is called.
             return {"loss": functional.cross_entropy(head(hidden).float(), data["targets"])}
 
-    def _hidden(
-        self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _hidden(self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None) -> torch.Tensor:
         """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""
         llama = self.language_model().model
         if torch.is_autocast_enabled(embeds.device.type):
             embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
         rotary = llama.rotary_emb(embeds, data["position_ids"])
         run = self._step(decoder_layer)
-        row = (rotary, data["cu_seqlens"], data["max_seqlen"])
+        row = (
+            rotary,
+            Layout(data["cu_seqlens"], data["max_seqlen"], data.get("padded_grid"), data.get("padded_slots")),
+        )
 
         def step(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
             return run(layer, hidden, *row)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from llava_tuning.training.attention import packed_attention
+from llava_tuning.training.attention import Layout, packed_attention
 
 LENGTHS = [5, 1, 130, 77]
 SHAPES = [(9, 3, 64), (16, 8, 128)]  # heads, key-value heads, head size: SmolLM2-135M's and InternLM2-1.8B's
@@ -19,6 +19,17 @@ def random_row(heads: int, groups: int, size: int) -> tuple[list[torch.Tensor], 
     torch.manual_seed(0)
     rows = [torch.randn(1, n, sum(LENGTHS), size) for n in (heads, groups, groups)]
     return rows, torch.tensor([0, *torch.tensor(LENGTHS).cumsum(0)], dtype=torch.int32)
+
+
+def layout(starts: torch.Tensor, padded: bool) -> Layout:
+    """With the places of a padded batch, or without."""
+    if not padded:
+        return Layout(starts, max(LENGTHS))
+    width = 192
+    grid = torch.full((len(LENGTHS), width), -1, device=starts.device)
+    for sample, (a, b) in enumerate(pairwise(starts.tolist())):
+        grid[sample, : b - a] = torch.arange(a, b)
+    return Layout(starts, max(LENGTHS), grid, (grid.flatten() >= 0).nonzero()[:, 0])
 
 
 def one_by_one(rows: list[torch.Tensor], starts: torch.Tensor) -> torch.Tensor:
@@ -40,14 +51,13 @@ def gradients(output: torch.Tensor, rows: list[torch.Tensor]) -> list[torch.Tens
     return list(torch.autograd.grad((output.float() * weights).sum(), rows))
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(("heads", "groups", "size"), SHAPES)
-def test_a_packed_row_equals_its_samples(heads: int, groups: int, size: int) -> None:
+def test_a_packed_row_equals_its_samples(heads: int, groups: int, size: int, padded: bool) -> None:
     rows, starts = random_row(heads, groups, size)
     for row in rows:
         row.requires_grad_()
-    found, _ = packed_attention(
-        torch.nn.Identity(), *rows, cu_seq_lens_q=starts, max_length_q=max(LENGTHS), scaling=size**-0.5
-    )
+    found, _ = packed_attention(torch.nn.Identity(), *rows, layout=layout(starts, padded), scaling=size**-0.5)
     expected = one_by_one(rows, starts)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     for mine, other in zip(gradients(found, rows), gradients(expected, rows), strict=True):
@@ -55,13 +65,14 @@ def test_a_packed_row_equals_its_samples(heads: int, groups: int, size: int) -> 
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(("heads", "groups", "size"), SHAPES)
-def test_the_gpus_kernel_equals_them_too(heads: int, groups: int, size: int) -> None:
+def test_the_gpus_kernel_equals_them_too(heads: int, groups: int, size: int, padded: bool) -> None:
     rows, starts = random_row(heads, groups, size)
     rows = [row.cuda().requires_grad_() for row in rows]
     half = [row.detach().bfloat16().requires_grad_() for row in rows]
     found, _ = packed_attention(
-        torch.nn.Identity(), *half, cu_seq_lens_q=starts.cuda(), max_length_q=max(LENGTHS), scaling=size**-0.5
+        torch.nn.Identity(), *half, layout=layout(starts.cuda(), padded), scaling=size**-0.5
     )
     expected = one_by_one(rows, starts)
     pairs = zip([found, *gradients(found, half)], [expected, *gradients(expected, rows)], strict=True)
