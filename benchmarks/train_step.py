@@ -197,6 +197,8 @@ def main() -> None:
                 else:
                     size = arguments.batch or shapes.batch[task.stage]
                     row = measure(build, options, shapes, task, size, *rest[2:])
+                    if "error" in row:
+                        row = measure(build, options, shapes, task, size // 2, *rest[2:])
                 result["rows"].append({**key, **row})
                 print(json.dumps(result["rows"][-1]), flush=True)
                 out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
