@@ -14,10 +14,11 @@ import transformers
 
 def environment(module: str, argv: list[str]) -> dict[str, Any]:
     """Date, command, hardware and versions; `module` is what `python -m` runs."""
+    shown = [part for i, part in enumerate(argv) if "--out" not in (part, argv[i - 1])][1:]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(["python", "-m", module, *argv[1:]]),
+        "command": " ".join(["python", "-m", module, *shown]),
         "hardware": gpu or f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPU cores",
         "torch": torch.__version__,
         "transformers": transformers.__version__,

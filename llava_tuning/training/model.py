@@ -27,14 +27,7 @@ from llava_tuning.models.llava import load_image_processor
 from llava_tuning.training.attention import PACKED, Layout
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.float8 import convert_frozen
-from llava_tuning.training.layers import (
-    Step,
-    compiled,
-    decoder_layer,
-    fuse_projections,
-    last_decoder_layer,
-    vision_layer,
-)
+from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer, vision_layer
 from llava_tuning.training.loss import linear_cross_entropy
 from llava_tuning.training.recompute import Mode, Recompute
 
@@ -144,7 +137,6 @@ class LeanLLaVAModel(LLaVAModel):
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained_size = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
         self._resting_bytes: int | None = None
-        self._unfused = True
         if frozen_fp8:
             convert_frozen(self.language_model().model.layers)
             convert_frozen(self._tower().encoder)
@@ -275,9 +267,6 @@ class LeanLLaVAModel(LLaVAModel):
     def _hidden(self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None) -> torch.Tensor:
         """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""
         llama = self.language_model().model
-        if self._unfused and self.training and not is_deepspeed_zero3_enabled():
-            fuse_projections(llama.layers)  # not sooner: by now the weights are where they stay
-            self._unfused = False
         if torch.is_autocast_enabled(embeds.device.type):
             embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
         rotary = llama.rotary_emb(embeds, data["position_ids"])
