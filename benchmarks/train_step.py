@@ -25,8 +25,16 @@ from llava_tuning.training import compat
 compat.apply()
 
 from benchmarks.train.report import describe, environment  # noqa: E402
-from benchmarks.train.shapes import SHAPES, Shapes, build_llm, make_batches, useful_flop  # noqa: E402
+from benchmarks.train.shapes import (  # noqa: E402
+    SHAPES,
+    Shapes,
+    build_llm,
+    load_of,
+    make_batches,
+    training_of,
+)
 from benchmarks.train.steps import TASKS, Ours, Task, Transformers, XTuner  # noqa: E402
+from llava_tuning.training.estimate import flop  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 WARM_UP = 4
@@ -77,12 +85,11 @@ def measure(
                 seconds[i] = min(seconds[i], _now(device) - start)
         timed = batches[WARM_UP:]
         total = sum(seconds)
-        ranks = (task.rank, task.vision_rank)
-        flop = sum(useful_flop(shapes, batch, task.kind, ranks) for batch in timed)
+        work = sum(flop(training_of(shapes, task), load_of(batch)) for batch in timed)
         row |= {
             "samples_per_s": round(size * len(timed) / total, 2),
             "tokens_per_s": round(sum(batch.tokens for batch in timed) / total),
-            "tflop_per_s": round(flop / total / 1e12, 2),
+            "tflop_per_s": round(work / total / 1e12, 2),
             "seconds_a_step": round(total / steps, 4),
             "first_step_s": round(first, 1),
             "loss": round(loss, 4),

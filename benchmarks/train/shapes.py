@@ -9,6 +9,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
+from llava_tuning.training.estimate import Load, Training
 from llava_tuning.training.model import accept_bytes, load_vision_tower
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -199,39 +200,20 @@ def _sample(
     return Sample(ids, labels, picture)
 
 
-def useful_flop(shapes: Shapes, batch: Batch, kind: str, ranks: tuple[int, int] = (0, 0)) -> float:
-    """Floating-point operations that a step of a batch needs at least.
-
-    Two for each multiplication and addition of a matrix product: 2 × weights × tokens forward; the same again
-    for the gradient of the inputs, and again for that of weights that train. Attention within each sample
-    (causal: half) 2 × 2 × tokens² × width forward, twice that backward. The head counts at supervised
-    positions only, the vision tower up to the layer that is used. Recomputation and padding count nothing.
-
-    Args:
-        kind: "frozen", "lora" or "full", of the language model.
-        ranks: of LoRA on the language model and on the vision tower; 0 for none.
-    """
-    text, picture = shapes.text, shapes.picture
-    hidden, inner, layers = text["hidden_size"], text["intermediate_size"], text["num_hidden_layers"]
-    narrow = hidden * text["num_key_value_heads"] // text["num_attention_heads"]
-    linear = [(hidden, hidden), (hidden, narrow), (hidden, narrow), (hidden, hidden)]
-    linear += [(hidden, inner), (hidden, inner), (inner, hidden)]
-    weights = layers * sum(a * b for a, b in linear)
-    adapter = layers * ranks[0] * sum(a + b for a, b in linear)
-    passes = 3 if kind == "full" else 2
-    flop = 2.0 * batch.tokens * (passes * weights + 3 * adapter)
-    flop += sum(3 * 2 * len(sample.ids) ** 2 * hidden * layers for sample in batch.samples)
-    flop += passes * 2.0 * sum(s.supervised for s in batch.samples) * hidden * text["vocab_size"]
-    pictures = sum(sample.picture is not None for sample in batch.samples)
-    patches = pictures * (shapes.patches + 1)
-    width, wide = picture["hidden_size"], picture["intermediate_size"]
-    depth = picture["num_hidden_layers"] - 1
-    vision = depth * (4 * width**2 + 2 * width * wide)
-    vision_adapter = depth * ranks[1] * (8 * width + 2 * (width + wide))
-    attention = 4.0 * patches * (shapes.patches + 1) * width * depth
-    trained = ranks[1] > 0
-    flop += 2.0 * patches * ((2 if trained else 1) * vision + 3 * vision_adapter) + attention * (
-        3 if trained else 1
+def training_of(shapes: Shapes, task: Any) -> Training:
+    """What `estimate` needs to know of shapes and a task of `steps.TASKS`."""
+    return Training(
+        LlamaConfig(**shapes.text),
+        CLIPVisionConfig(**shapes.picture),
+        full=task.kind == "full",
+        rank=task.rank,
+        dropout=task.dropout,
+        vision_rank=task.vision_rank,
+        four_bit=task.four_bit is not None,
     )
-    flop += 3 * 2.0 * pictures * shapes.patches * (width * hidden + hidden**2)  # the projector trains
-    return flop
+
+
+def load_of(batch: Batch) -> Load:
+    """Tokens, labels and pictures of a batch."""
+    pictures = sum(sample.picture is not None for sample in batch.samples)
+    return Load.of([len(s.ids) for s in batch.samples], [s.supervised for s in batch.samples], pictures)

@@ -41,6 +41,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, print the plan, stop.")
     ] = False,
+    card: Annotated[
+        str | None,
+        typer.Option(help="A GPU, e.g. H100 or 'RTX 4090': does the run fit, how long does it take."),
+    ] = None,
     torchrun_args: Annotated[list[str] | None, typer.Argument(help="More options for torchrun.")] = None,
 ) -> None:
     """Train a stage by a config, through XTuner: checks everything first, shows progress, can be resumed."""
@@ -56,6 +60,7 @@ def train(
         nnodes=nnodes,
         launcher_args=torchrun_args or (),
         dry_run=dry_run,
+        card=card,
     )
     sys.exit(status if status >= 0 else 128 - status)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch.nn import functional
 from transformers import CLIPVisionConfig, PreTrainedTokenizerBase
 from xtuner.dataset import LLaVADataset
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
+from llava_tuning.data.load import load_records
 from llava_tuning.data.records import Record
 from llava_tuning.models.cache import build_once
 from llava_tuning.models.conversation import render_conversation
 from llava_tuning.models.llava import load_image_processor, square_pixels, tokens_per_image
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.training.plan import Samples
 
+RECORDS_DRAWN = 2_000  # for an estimate of what all of them cost
 RECORDS_PER_WORKER = 20_000  # below this a second process costs more than it saves
 LENGTH_MULTIPLE = 64  # padded batches are rounded up: GPU libraries plan anew for each size
 # A GPU's attention kernels are about this many times as fast for padded batches as for variable lengths.
@@ -75,6 +80,24 @@ class RecordsDataset(LLaVADataset):
         return sample
 
 
+def read_samples(config: Config, only_some: bool) -> Samples:
+    """Tokens and labels of the samples that a config trains on, which are then in the cache.
+
+    Args:
+        only_some: of some records, drawn at random, and nothing is kept.
+    """
+    tokenizer = load_tokenizer(Path(config.llm), name=f"llm = {config.llm}", remedy="prepare it again")
+    patches = tokens_per_image(CLIPVisionConfig.from_pretrained(config.vision_tower))
+    if only_some:
+        records = load_records(config.data_path)
+        if len(records) > RECORDS_DRAWN:
+            records = random.Random(0).sample(records, RECORDS_DRAWN)
+        table = tokenize_records(records, tokenizer, patches, config.max_length)
+    else:
+        table = prepared_tokens(config.data_path, tokenizer, patches, config.max_length)
+    return Samples(sample_lengths(table), table.data["supervised"].to_pylist())
+
+
 def sample_lengths(tokens: datasets.Dataset) -> list[int]:
     """Tokens of each sample, picture positions included; negative for text only."""
     lengths = tokens.data["length"].to_pylist()
@@ -93,23 +116,22 @@ def prepared_tokens(
             digest.update(block)
 
     def build(directory: Path) -> None:
-        tokenize_records(data_path, tokenizer, patches, max_length).save_to_disk(str(directory))
+        records = load_records(data_path)
+        tokenize_records(records, tokenizer, patches, max_length).save_to_disk(str(directory))
 
     directory = build_once(f"tokens-{digest.hexdigest()[:20]}", build)
     return datasets.load_from_disk(str(directory)).with_format("numpy")
 
 
 def tokenize_records(
-    data_path: str | Path, tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
+    records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
 ) -> datasets.Dataset:
     """Rows of input_ids, labels, image, length and supervised.
 
     A picture is one IMAGE_TOKEN_INDEX here, whatever positions it takes; `length` counts them. Left out is
     what has nothing to learn after truncation.
     """
-    from llava_tuning.data.load import load_records
-
-    rows = [json.dumps(record.to_dict()) for record in load_records(data_path)]
+    rows = [json.dumps(record.to_dict()) for record in records]
     table = datasets.Dataset.from_dict({"record": rows})
     workers = max(1, min(os.cpu_count() or 1, len(rows) // RECORDS_PER_WORKER))
     ids = datasets.List(datasets.Value("int32"))

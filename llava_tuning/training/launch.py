@@ -8,8 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from llava_tuning.errors import UserError
 from llava_tuning.training import compat, quiet
+from llava_tuning.training.estimate import CARDS, Card, card_named
 from llava_tuning.training.places import check_place
 
 FITTED_CONFIG = "config.py"
@@ -26,6 +29,7 @@ def train(
     nnodes: int = 1,
     launcher_args: Sequence[str] = (),
     dry_run: bool = False,
+    card: str | None = None,
 ) -> int:
     """Train by a config; returns the training process's exit status.
 
@@ -37,6 +41,7 @@ def train(
         deepspeed: one of `STRATEGIES` or a DeepSpeed JSON file.
         nproc_per_node, nnodes, launcher_args: passed to torchrun.
         dry_run: stop after the plan.
+        card: a GPU's name, to say whether the run fits it and how long it takes; this machine's when None.
 
     Raises:
         UserError: something the config names is missing or does not fit.
@@ -50,8 +55,9 @@ def train(
         fit_to_machine,
         load_settings,
         parse_settings,
-        total_steps,
     )
+    from llava_tuning.training.dataset import read_samples
+    from llava_tuning.training.plan import plan
 
     if launcher_args and not launcher_args[0].startswith("-"):
         raise UserError(f"{launcher_args[0]}: not an option; settings are written as --set NAME=VALUE")
@@ -72,9 +78,13 @@ def train(
             preflight.check_trained(config, checkpoint)
     records = preflight.check(config)
     world_size = nproc_per_node * nnodes
-    fit_to_machine(config, records, world_size, deepspeed=deepspeed is not None)
-    steps = total_steps(config, records, world_size)
-    print(preflight.plan(config, records, steps).describe(config), flush=True)
+    samples = read_samples(config, only_some=dry_run)
+    if not dry_run:
+        records = len(samples.lengths)
+    fit_to_machine(config, samples.lengths, records, world_size, deepspeed=deepspeed is not None)
+    steps = config.train_cfg.max_iters
+    made = plan(config, records, steps, samples, world_size, _card(card))
+    print(made.describe(config), flush=True)
     if dry_run:
         return 0
     if checkpoint is not None:
@@ -95,8 +105,25 @@ def train(
         command += ["--launcher", "pytorch"]
     if deepspeed is not None:
         command += ["--deepspeed", deepspeed if Path(deepspeed).is_file() else f"deepspeed_{deepspeed}"]
-    environment = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false", **os.environ}
+    environment = {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+        # Rows differ in length: without it the GPU's memory breaks into pieces that fit none.
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        **os.environ,
+    }
     return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _card(name: str | None) -> Card | None:
+    """The card that is asked for, or this machine's."""
+    if name is not None:
+        found = card_named(name)
+        if found is None:
+            known = ", ".join(card.name for card in CARDS)
+            raise UserError(f"--card {name}: not known; choose one of {known}")
+        return found
+    return card_named(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

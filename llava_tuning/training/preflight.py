@@ -1,20 +1,18 @@
-"""Everything that can be known to go wrong, said before a run starts; and what the run will do."""
+"""Everything that can be known to go wrong, said before a run starts."""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import CLIPVisionConfig, LlamaConfig
 
 from llava_tuning.data.check import check_file
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import Checkpoint, read_config
-from llava_tuning.models.llava import load_image_processor, new_projector, tokens_per_image
+from llava_tuning.models.llava import load_image_processor, tokens_per_image
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.prepare import check_llama_weights
 from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
@@ -22,33 +20,6 @@ from llava_tuning.training.checkpoint import read_weights
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
 FINDINGS_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run will train and need."""
-
-    records: int
-    steps: int
-    frozen_parameters: int
-    trained_parameters: int
-    memory_bytes: int
-
-    def describe(self, config: Config) -> str:
-        """Lines for the terminal."""
-        tokens = config.max_length
-        return "\n".join(
-            [
-                f"stage       {config.stage}: {_what_trains(config)}",
-                f"parameters  {self.trained_parameters / 1e6:,.1f} M trained, "
-                f"{self.frozen_parameters / 1e6:,.1f} M frozen",
-                f"data        {self.records:,} records, up to {tokens:,} tokens each",
-                f"steps       {self.steps:,} of {config.batch_size} records"
-                + (f" × {config.accumulative_counts} accumulated" if config.accumulative_counts > 1 else ""),
-                f"memory      about {self.memory_bytes / 2**30:,.1f} GiB a process (estimate: weights, "
-                "gradients, optimizer state, activations)",
-            ]
-        )
 
 
 def resolve_paths(config: Config) -> None:
@@ -95,6 +66,13 @@ def check(config: Config) -> int:
             "projector_checkpoint is not set: a finetuning run starts from the projector of a pretraining "
             "run; set it to that run's iter_N.pth"
         )
+    if config.batch_tokens is not None and config.batch_tokens < config.max_length:
+        raise UserError(
+            f"batch_tokens = {config.batch_tokens}: one record may take max_length = {config.max_length}; "
+            "set it to that or more"
+        )
+    if config.frozen_fp8 and (not torch.cuda.is_available() or torch.cuda.get_device_capability() < (9, 0)):
+        raise UserError("frozen_fp8 needs an NVIDIA GPU from Hopper on (H100); set it to False")
     if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("load_in_4bit needs bitsandbytes: pip install -r requirements-train.txt")
     folder = Path(config.image_folder)
@@ -129,60 +107,6 @@ def check_trained(config: Config, checkpoint: Path) -> None:
             raise UserError(
                 f"{checkpoint}: {did} {part}, other than this config; resume with the config of its own run"
             )
-
-
-def plan(config: Config, records: int, steps: int) -> Plan:
-    """Count parameters on the meta device and estimate the memory of one process."""
-    with torch.device("meta"):
-        llm = LlamaForCausalLM(LlamaConfig.from_pretrained(config.llm))
-        vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))
-        projector = new_projector(vision.config.hidden_size, llm.config.hidden_size)
-    llm_size, vision_size = _count(llm), _count(vision)
-    trained, frozen = _count(projector), vision_size
-    if config.llm_lora is not None:
-        trained += _lora_size(llm, config.llm_lora)
-    if config.visual_encoder_lora is not None:
-        trained += _lora_size(vision, config.visual_encoder_lora)
-    if config.freeze_llm:
-        frozen += llm_size
-    else:
-        trained += llm_size
-    return Plan(records, steps, frozen, trained, _memory(config, llm, vision, trained))
-
-
-def _memory(config: Config, llm: torch.nn.Module, vision: torch.nn.Module, trained: int) -> int:
-    """Bytes of one process: what is trained (weights, gradients, two moments), what is frozen, activations.
-
-    On one H100 at InternLM2-1.8B's and CLIP ViT-L/14-336's shapes it said 10.7 (stage 1), 10.7 (LoRA), 19.3
-    (QLoRA) and 35.3 GiB (full) where 8.8, 10.7, 17.6 and 36.0 GiB were measured, with samples shorter than
-    the 1,024 tokens that it assumes.
-    """
-    text: Any = llm.config
-    picture: Any = vision.config
-    frozen_bytes = _count(vision) * (4 if config.model.visual_encoder.dtype == "float32" else 2)
-    # Quantisation and full finetuning leave the hidden states in float32.
-    wide = config.load_in_4bit or config.model.llm.dtype == "float32"
-    if config.freeze_llm:
-        frozen_bytes += int(_count(llm) * (0.6 if config.load_in_4bit else 4 if wide else 2))
-    tokens = config.batch_size * min(config.max_length, 1024)
-    # A layer keeps about 16 values of a token's width (SwiGLU included); LoRA's 40 bytes are fitted to a run.
-    layer = (
-        tokens
-        * text.hidden_size
-        * (16 * (4 if wide else 2) + (40 if config.llm_lora is not None and not wide else 0))
-    )
-    activations = text.num_hidden_layers * layer
-    if config.gradient_checkpointing:  # one layer at a time, and the input of each
-        activations = (
-            layer + int(1.5 * tokens * text.hidden_size * (4 if wide else 2)) * text.num_hidden_layers
-        )
-    if config.visual_encoder_lora is not None:
-        patches = config.batch_size * ((picture.image_size // picture.patch_size) ** 2 + 1)
-        kept = 16 + 1.5 * picture.num_hidden_layers
-        if not config.gradient_checkpointing:
-            kept = 16 * picture.num_hidden_layers
-        activations += int(patches * picture.hidden_size * 4 * kept)
-    return 16 * trained + frozen_bytes + activations
 
 
 def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore[no-untyped-def]
@@ -239,29 +163,3 @@ def _check_projector(checkpoint: str, vision_hidden: int, text_hidden: int) -> N
             f"projector_checkpoint = {checkpoint}: holds {found}, but these base models need "
             f"{vision_hidden} → {text_hidden}; pretrain with the same llm and vision_tower"
         )
-
-
-def _count(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _lora_size(module: torch.nn.Module, lora: dict) -> int:  # type: ignore[type-arg]
-    wanted = lora.get("target_modules")
-    size = 0
-    for name, part in module.named_modules():
-        last = name.rsplit(".", 1)[-1]
-        if isinstance(part, torch.nn.Linear) and last != "lm_head" and (not wanted or last in wanted):
-            size += lora["r"] * (part.in_features + part.out_features)
-    return size
-
-
-def _what_trains(config: Config) -> str:
-    parts = ["projector"]
-    if config.llm_lora is not None:
-        kind = "QLoRA, 4-bit base" if config.load_in_4bit else "LoRA"
-        parts.append(f"language model by {kind} (rank {config.llm_lora['r']})")
-    elif not config.freeze_llm:
-        parts.append("language model in full")
-    if config.visual_encoder_lora is not None:
-        parts.append(f"vision tower by LoRA (rank {config.visual_encoder_lora['r']})")
-    return ", ".join(parts)

@@ -159,7 +159,7 @@ def load_config(settings: Callable[..., list[str]]) -> Callable[..., Config]:
     def load(kind: str, **changes: object) -> Config:
         overrides = parse_settings(settings(**{**SMALL[kind], **changes}))
         config = load_settings(config_path(CONFIGS[kind]), overrides)
-        fit_to_machine(config, records=14)
+        fit_to_machine(config, lengths=[100] * 14)
         config.model.llm.dtype = "float32"
         return config
 
@@ -172,6 +172,38 @@ def dataset(load_config: Callable[..., Config]) -> Any:
     from xtuner.registry import BUILDER
 
     return BUILDER.build(load_config("lora").train_dataloader.dataset)
+
+
+@pytest.fixture(scope="session")
+def batch(dataset: Any) -> dict[str, Any]:
+    """Two pictures and a text of three lengths."""
+    from llava_tuning.training.dataset import collate
+
+    data: dict[str, Any] = collate([dataset[1], dataset[0], dataset[2]])["data"]
+    assert len(set(data["cu_seqlens"].diff().tolist())) == 3
+    return data
+
+
+@pytest.fixture
+def build(load_config: Callable[..., Config]) -> Callable[..., Any]:
+    """A kind of model over the tiny parts, its adapters not at zero, without dropout."""
+
+    def make(kind: str, checkpointing: bool = False, **changes: object) -> Any:
+        from xtuner.registry import BUILDER
+
+        config = load_config(kind, gradient_checkpointing=checkpointing, **changes)
+        torch.manual_seed(2)
+        model: Any = BUILDER.build(config.model).train()
+        for part in (model.llm, model.visual_encoder):
+            for name, parameter in part.named_parameters():
+                if "lora_B" in name:
+                    torch.nn.init.normal_(parameter, std=0.05)  # at its zero the adapter would do nothing
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="session")

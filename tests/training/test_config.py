@@ -64,7 +64,7 @@ def test_a_finetune_header_starts_from_the_last_checkpoint_of_its_pretraining(na
     assert found
     config = load_settings(config_path(found[1]))
     records = next(count for file, count in RECORDS.items() if config.data_path.endswith(file))
-    assert int(found[2]) == total_steps(config, records, world_size=8 if "gpu8" in name else 1)
+    assert int(found[2]) == total_steps(config, [], records, world_size=8 if "gpu8" in name else 1)
     own = load_settings(config_path(name))
     assert (own.llm, own.vision_tower) == (config.llm, config.vision_tower)
 
@@ -128,12 +128,33 @@ def test_short_schedules_learn_in_every_step_but_warm_ups_first(total: int, warm
 
 def test_steps_count_records_processes_and_epochs() -> None:
     config = load_settings(config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"))
-    assert total_steps(config, 33) == 3  # batches of 16
-    assert total_steps(config, 33, world_size=2) == 2
+    assert total_steps(config, [100] * 33, 33) == 3  # batches of 16
+    assert total_steps(config, [100] * 33, 33, world_size=2) == 2
     config.max_epochs = 2
-    assert total_steps(config, 33) == 6
+    assert total_steps(config, [100] * 33, 33) == 6
     config.max_steps = 5
-    assert total_steps(config, 33) == 5
-    fit_to_machine(config, 33)
+    assert total_steps(config, [100] * 33, 33) == 5
+    fit_to_machine(config, [100] * 33)
     assert config.train_cfg.max_iters == 5
     assert config.default_hooks.checkpoint.interval == 5  # save_steps is 500: a short run saves at its end
+
+
+def test_a_row_of_tokens_takes_the_place_of_a_number_of_records() -> None:
+    config = load_settings(
+        config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"), {"batch_tokens": 400}
+    )
+    assert total_steps(config, [100] * 33, 33) == 9  # four to a row
+    assert total_steps(config, [100] * 33, 3300) == 900  # of which those are a part
+    assert total_steps(config, [100] * 33, 33, world_size=2) == 5
+    fit_to_machine(config, [100] * 33)
+    assert config.train_dataloader.batch_sampler.max_tokens == 400
+    assert config.train_cfg.max_iters == 9
+
+
+def test_a_short_run_is_not_compiled() -> None:
+    for steps, compiled in ((20, False), (1000, True)):
+        config = load_settings(
+            config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"), {"max_steps": steps}
+        )
+        assert fit_to_machine(config, [100] * 33).model.compile is compiled
+    assert fit_to_machine(config, [100] * 33, deepspeed=True).model.compile is False

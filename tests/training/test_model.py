@@ -26,35 +26,9 @@ KINDS = ["pretrain", "lora", "full", "vision_lora"]
 
 
 @pytest.fixture(scope="module")
-def batch(dataset: Any) -> Batch:
-    """Two pictures and a text of three lengths."""
-    data: Batch = collate([dataset[1], dataset[0], dataset[2]])["data"]
-    assert len(set(data["cu_seqlens"].diff().tolist())) == 3
-    return data
-
-
-@pytest.fixture(scope="module")
 def text_batch(dataset: Any) -> Batch:
     data: Batch = collate([dataset[0], dataset[11]])["data"]
     return data
-
-
-@pytest.fixture
-def build(load_config: Callable[..., Config]) -> Callable[..., LeanLLaVAModel]:
-    def make(kind: str, checkpointing: bool = False, **changes: object) -> LeanLLaVAModel:
-        config = load_config(kind, gradient_checkpointing=checkpointing, **changes)
-        torch.manual_seed(2)
-        model: LeanLLaVAModel = BUILDER.build(config.model).train()
-        for part in (model.llm, model.visual_encoder):
-            for name, parameter in part.named_parameters():
-                if "lora_B" in name:
-                    torch.nn.init.normal_(parameter, std=0.05)  # at its zero the adapter would do nothing
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        return model
-
-    return make
 
 
 def labels_of(batch: Batch) -> torch.Tensor:

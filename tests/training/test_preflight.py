@@ -1,4 +1,4 @@
-"""The plan that a run prints before it starts."""
+"""What is checked before a run starts, and what a dry run does."""
 
 from __future__ import annotations
 
@@ -8,62 +8,10 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from xtuner.registry import BUILDER
 
 from llava_tuning.models import smollm2
 from llava_tuning.models.default import PARTS
 from llava_tuning.training import launch, preflight
-
-KINDS = ["pretrain", "lora", "full", "vision_lora"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_plan_counts_what_is_really_trained(kind: str, load_config: Callable[..., Config]) -> None:
-    config = load_config(kind)
-    model = BUILDER.build(config.model)
-    plan = preflight.plan(config, records=14, steps=7)
-    sizes = {True: 0, False: 0}
-    for parameter in model.parameters():
-        sizes[parameter.requires_grad] += parameter.numel()
-    assert plan.trained_parameters == sizes[True]
-    assert plan.frozen_parameters == sizes[False]
-
-
-def test_lora_on_chosen_layers_is_counted(load_config: Callable[..., Config]) -> None:
-    config = load_config("lora", **{"llm_lora.target_modules": ["q_proj", "v_proj"]})
-    model = BUILDER.build(config.model)
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert preflight.plan(config, 14, 7).trained_parameters == trained
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("pretrain", "pretrain: projector"),
-        ("lora", "finetune: projector, language model by LoRA (rank 4)"),
-        ("full", "finetune: projector, language model in full"),
-        (
-            "vision_lora",
-            "finetune: projector, language model by LoRA (rank 4), vision tower by LoRA (rank 4)",
-        ),
-    ],
-)
-def test_the_plan_says_what_trains(kind: str, said: str, load_config: Callable[..., Config]) -> None:
-    config = load_config(kind, accumulative_counts=2)
-    lines = preflight.plan(config, records=1400, steps=700).describe(config).splitlines()
-    assert lines[0] == f"stage       {said}"
-    assert lines[2] == "data        1,400 records, up to 1,024 tokens each"
-    assert lines[3] == "steps       700 of 2 records × 2 accumulated"
-    assert lines[4].startswith("memory      about ")
-
-
-def test_more_training_and_larger_batches_need_more_memory(load_config: Callable[..., Config]) -> None:
-    def needs(kind: str, **changes: object) -> int:
-        return preflight.plan(load_config(kind, **changes), 14, 7).memory_bytes
-
-    assert needs("full", max_length=64) > needs("lora", max_length=64)
-    assert needs("lora", gradient_checkpointing=False) > needs("lora", gradient_checkpointing=True)
-    assert needs("lora", batch_size=4) > needs("lora")
 
 
 def test_duplicates_only_warn(

@@ -1,0 +1,200 @@
+"""What a training step costs: floating-point operations, memory, and from both how long it takes on a card.
+
+Rates and shares of memory are those of `benchmarks/train_step.py` on one NVIDIA H100; other cards are scaled
+by their makers' figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GIB = 2**30
+WORK_BYTES = 1.5 * GIB  # logits, their gradient, libraries' workspaces
+
+
+@dataclass(frozen=True)
+class Load:
+    """What goes through the model in a step or an epoch.
+
+    Args:
+        tokens: of all samples, picture positions included.
+        squares: sum over the samples of tokens², what attention costs.
+        supervised: positions with a label.
+        pictures: number of pictures.
+    """
+
+    tokens: float
+    squares: float
+    supervised: float
+    pictures: float
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], supervised: Sequence[int], pictures: int) -> Load:
+        """From the tokens and the supervised positions of each sample."""
+        return cls(sum(lengths), sum(n * n for n in lengths), sum(supervised), pictures)
+
+    def times(self, factor: float) -> Load:
+        """As much `factor` times over."""
+        return Load(*(factor * part for part in (self.tokens, self.squares, self.supervised, self.pictures)))
+
+
+@dataclass(frozen=True)
+class Training:
+    """The shapes and what of them trains; LoRA ranks are 0 for none."""
+
+    text: Any  # LlamaConfig
+    picture: Any  # CLIPVisionConfig
+    full: bool = False
+    rank: int = 0
+    dropout: float = 0.0
+    vision_rank: int = 0
+    four_bit: bool = False
+    frozen_fp8: bool = False
+    trained_parameters: int = 0
+    frozen_parameters: int = 0
+
+    @property
+    def linear(self) -> list[tuple[int, int]]:
+        """Sizes of the matrices of one of the language model's layers."""
+        hidden, inner = self.text.hidden_size, self.text.intermediate_size
+        narrow = hidden * self.text.num_key_value_heads // self.text.num_attention_heads
+        attention = [(hidden, hidden), (hidden, narrow), (hidden, narrow), (hidden, hidden)]
+        return [*attention, (hidden, inner), (hidden, inner), (inner, hidden)]
+
+    @property
+    def kind(self) -> str:
+        """Which of the measured rates is nearest; LoRA with float8 has not been measured."""
+        if self.full or self.rank:
+            return "full" if self.full else "lora"
+        return "pretrain, frozen_fp8" if self.frozen_fp8 else "pretrain"
+
+
+def flop(training: Training, load: Load, recomputed: float = 0.0) -> float:
+    """Floating-point operations that a load needs at least.
+
+    Two for each multiplication and addition of a matrix product: 2 × weights × tokens forward; the same again
+    for the gradient of the inputs, and again for that of weights that train. Attention within each sample
+    (causal: half) 2 × tokens² × width forward, twice that backward. The head counts at supervised positions
+    only, the vision tower up to the layer that is used.
+
+    Args:
+        recomputed: share of the language model's layers whose forward pass runs twice.
+    """
+    text, picture = training.text, training.picture
+    hidden, layers = text.hidden_size, text.num_hidden_layers
+    weights = layers * sum(a * b for a, b in training.linear)
+    adapter = layers * training.rank * sum(a + b for a, b in training.linear)
+    passes = 3 if training.full else 2
+    total = 2 * load.tokens * ((passes + recomputed) * weights + (3 + recomputed) * adapter)
+    total += (3 + recomputed) * 2 * load.squares * hidden * layers
+    total += passes * 2 * load.supervised * hidden * text.vocab_size
+    patches = (picture.image_size // picture.patch_size) ** 2
+    seen = load.pictures * (patches + 1)
+    width, wide = picture.hidden_size, picture.intermediate_size
+    depth = picture.num_hidden_layers - 1
+    tower = depth * (4 * width**2 + 2 * width * wide)
+    tower_adapter = depth * training.vision_rank * (8 * width + 2 * (width + wide))
+    passes = 2 if training.vision_rank else 1
+    total += 2 * seen * (passes * tower + 3 * tower_adapter)
+    total += (3 if training.vision_rank else 1) * 4 * seen * (patches + 1) * width * depth
+    return total + 3 * 2 * load.pictures * patches * (width * hidden + hidden**2)  # the projector trains
+
+
+def layer_bytes(training: Training, tokens: float) -> float:
+    """What one layer of the language model keeps for the backward pass of `tokens`, bytes.
+
+    In bfloat16: the inputs of attention, feed-forward and the next layer, queries, keys, values, attention's
+    output, gate and up. Where weights train, the product of gate and up as well; LoRA keeps each matrix's
+    input after dropout, and which values dropout took.
+    """
+    hidden, inner = training.text.hidden_size, training.text.intermediate_size
+    narrow = hidden * training.text.num_key_value_heads // training.text.num_attention_heads
+    kept = 2 * (3 * hidden + hidden + 2 * narrow + 2 * inner)
+    if training.full:
+        kept += 2 * inner
+    elif training.rank:
+        inputs = 6 * hidden + inner
+        kept += 3 * inputs if training.dropout else 2 * (2 * hidden + inner)
+        kept += 2 * 7 * training.rank
+    return tokens * kept
+
+
+def memory(training: Training, load: Load, recomputed: int, processes: int = 1) -> float:
+    """Peak memory of one process in bytes, when `recomputed` layers keep nothing but their input.
+
+    What trains takes 16 bytes a parameter (float32 weight, gradient, AdamW's two moments; 20 among several
+    processes), what is frozen 2, or 0.6 in 4 bits; in full finetuning a layer's weights are held in bfloat16
+    besides.
+    """
+    text, picture = training.text, training.picture
+    layers = text.num_hidden_layers
+    base = training.trained_parameters * (16 if processes == 1 else 20)
+    base += training.frozen_parameters * (0.6 if training.four_bit else 2)
+    if training.full:
+        base += 2 * layers * sum(a * b for a, b in training.linear)
+    layer = layer_bytes(training, load.tokens)
+    activations = (layers - recomputed) * layer + recomputed * 2 * load.tokens * text.hidden_size
+    if recomputed:
+        activations += layer  # the one that is computed again
+    if training.vision_rank:
+        seen = load.pictures * ((picture.image_size // picture.patch_size) ** 2 + 1)
+        width, wide = picture.hidden_size, picture.intermediate_size
+        kept = 2 * (6 * width + 2 * wide) + 3 * (5 * width + wide)
+        activations += (picture.num_hidden_layers - 1) * seen * kept
+    return base + activations + WORK_BYTES
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU: its memory, and its makers' figure for dense bfloat16 (or float16) products."""
+
+    name: str
+    gib: int
+    tflop_per_s: float
+
+
+# Makers' data sheets; where there are several sizes the usual one.
+CARDS = (
+    Card("H200", 141, 989),
+    Card("H100", 80, 989),
+    Card("A100", 80, 312),
+    Card("L40S", 48, 362),
+    Card("A6000", 48, 155),
+    Card("RTX 4090", 24, 165),
+    Card("RTX 3090", 24, 71),
+    Card("L4", 24, 121),
+    Card("A10", 24, 125),
+    Card("T4", 16, 65),
+)
+SIZES = (16, 24, 40, 48, 80)  # GiB
+USABLE = 0.94  # of a card's memory, as `Recompute` takes it
+# Useful TFLOP/s over the data sheet's, measured on an H100 (benchmarks/results).
+SHARE = {
+    "pretrain": 522 / 989,
+    "pretrain, frozen_fp8": 701 / 989,
+    "lora": 401 / 989,
+    "full": 478 / 989,
+}
+
+
+def card_named(name: str) -> Card | None:
+    """The card whose name occurs in `name` (as PyTorch or a user writes it), or None."""
+    plain = name.upper().replace(" ", "").replace("-", "")
+    found = [card for card in CARDS if card.name.upper().replace(" ", "") in plain]
+    return max(found, key=lambda card: len(card.name), default=None)
+
+
+def layers_recomputed(training: Training, load: Load, gib: float, processes: int = 1) -> int | None:
+    """How many layers must be computed again for a step to fit into `gib`; None when it cannot fit."""
+    room = USABLE * gib * GIB
+    fitting = (
+        n for n in range(training.text.num_hidden_layers + 1) if memory(training, load, n, processes) <= room
+    )
+    return next(fitting, None)
+
+
+def seconds(training: Training, load: Load, card: Card, recomputed: float = 0.0) -> float:
+    """How long `load` takes on a card, when input and several processes cost nothing."""
+    return flop(training, load, recomputed) / (SHARE[training.kind] * card.tflop_per_s * 1e12)

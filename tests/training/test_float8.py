@@ -1,0 +1,63 @@
+"""Products with frozen weights in float8: near the exact ones, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from llava_tuning.training.float8 import FrozenFloat8Linear, convert_frozen, to_float8
+
+
+def off(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.float() - expected.float()).norm() / expected.float().norm())
+
+
+def test_rows_are_scaled_each_to_its_own_range() -> None:
+    torch.manual_seed(0)
+    values = torch.randn(8, 64) * torch.logspace(-6, 3, 8)[:, None]
+    float8, scale = to_float8(values)
+    assert float8.dtype == torch.float8_e4m3fn and scale.shape == (8, 1)
+    for row, expected in zip(float8.float() * scale, values, strict=True):
+        assert off(row, expected) < 0.04
+    zero, _ = to_float8(torch.zeros(1, 16))
+    assert not zero.float().any()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_output_and_gradient_are_within_a_few_percent(bias: bool) -> None:
+    torch.manual_seed(0)
+    exact = nn.Linear(64, 96, bias=bias).bfloat16().requires_grad_(False)
+    float8 = FrozenFloat8Linear(exact)
+    x = torch.randn(2, 10, 64, dtype=torch.bfloat16, requires_grad=True)
+    found, expected = float8(x), exact(x)
+    assert found.shape == expected.shape and found.dtype == torch.bfloat16
+    assert off(found, expected) < 0.06
+    weights = torch.randn_like(found)
+    grads = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (found, expected)]
+    assert off(*grads) < 0.06
+
+
+def test_only_frozen_layers_of_sizes_that_the_hardware_takes_are_converted() -> None:
+    model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 7))
+    model[0].requires_grad_(False)
+    model[2].requires_grad_(False)
+    assert convert_frozen(model) == 1
+    assert [type(layer) for layer in model] == [FrozenFloat8Linear, nn.Linear, nn.Linear]
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "lora"])
+def test_a_model_trains_on_nearly_the_same_loss(
+    kind: str, build: Callable[..., Any], batch: dict[str, Any]
+) -> None:
+    expected = build(kind)(batch)["loss"]
+    model = build(kind, frozen_fp8=True)
+    assert any(isinstance(part, FrozenFloat8Linear) for part in model.language_model().modules())
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as on a GPU
+        loss = model(batch)["loss"]
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02) and loss.item() != expected.item()
+    loss.backward()
+    assert all(parameter.grad.any() for parameter in model.projector.parameters())

@@ -1,0 +1,81 @@
+"""Compiled layers compute the same, and are compiled once for rows of all lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.backends.debugging import aot_eager
+from torch.nn import functional
+
+from llava_tuning.training import attention
+from llava_tuning.training import model as model_module
+from llava_tuning.training.dataset import collate
+
+# Rows of other lengths: samples alike (then attention is padded) and not, with and without text.
+ROWS = [[1, 2, 3], [4, 4, 4], [0, 1, 7], [5, 5], [4, 0, 5, 6], [6, 6, 6, 6], [11, 12, 2, 3]]
+
+
+def masked(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    starts: torch.Tensor,
+    longest: int,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention over a row by a mask: what a compiler can trace where there is no kernel for it."""
+    place = torch.arange(query.shape[2])
+    sample = torch.searchsorted(starts, place, right=True)
+    mask = (sample[:, None] == sample) & (place[:, None] >= place)
+    output = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    return output.transpose(1, 2)
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Layers are compiled in one graph each, without generating code; each adds an entry."""
+    found: list[int] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        found.append(len(graph.graph.nodes))
+        return aot_eager(graph, inputs)
+
+    steps: dict[Any, Any] = {}
+
+    def compiled(step: Any) -> Any:
+        return steps.setdefault(step, torch.compile(step, dynamic=True, fullgraph=True, backend=backend))
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(model_module, "compiled", compiled)
+    monkeypatch.setattr(attention, "_each_sample", masked)
+    return found
+
+
+def run(model: Any, row: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
+    model.zero_grad()
+    loss = model(row)["loss"]
+    loss.backward()
+    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "checkpointing"), [("pretrain", False), ("lora", True), ("full", False), ("vision_lora", True)]
+)
+def test_compiling_changes_nothing_and_happens_once(
+    kind: str, checkpointing: bool, build: Callable[..., Any], dataset: Any, graphs: list[int]
+) -> None:
+    rows = [collate([dataset[i] for i in indices])["data"] for indices in ROWS]
+    assert {"padded_grid" in row for row in rows} == {True, False}
+    plain, compiled = build(kind, checkpointing, compile=False), build(kind, checkpointing, max_steps=1000)
+    counts = []
+    for row in rows:
+        expected, found = run(plain, row), run(compiled, row)
+        assert found[0] == pytest.approx(expected[0], rel=1e-5)
+        assert set(found[1]) == set(expected[1])
+        for name, grad in expected[1].items():
+            torch.testing.assert_close(found[1][name], grad, rtol=1e-4, atol=1e-6)
+        counts.append(len(graphs))
+    assert graphs and counts[1] == counts[-1]  # both layouts have come up by the second row

@@ -1,0 +1,62 @@
+"""The chunked loss is cross-entropy, and so are its gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from llava_tuning.training.loss import linear_cross_entropy
+
+POSITIONS, HIDDEN, WORDS = 23, 16, 50
+
+
+def operands(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    hidden = torch.randn(POSITIONS, HIDDEN, dtype=dtype, requires_grad=True)
+    weight = torch.randn(WORDS, HIDDEN, dtype=dtype, requires_grad=True)
+    return hidden, weight, torch.randint(0, WORDS, (POSITIONS,))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 23, 100, None])
+def test_loss_and_gradients_are_those_of_all_logits(chunk: int | None) -> None:
+    hidden, weight, targets = operands(torch.float32)
+    expected = functional.cross_entropy(hidden @ weight.T, targets)
+    found = linear_cross_entropy(hidden, weight, targets, chunk)
+    torch.testing.assert_close(found, expected)
+    mine = torch.autograd.grad(3 * found, [hidden, weight])
+    for one, other in zip(mine, torch.autograd.grad(3 * expected, [hidden, weight]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_frozen_head_gets_no_gradient_and_costs_none() -> None:
+    hidden, weight, targets = operands()
+    loss = linear_cross_entropy(hidden, weight.detach(), targets, 5)
+    assert loss.dtype == torch.float32
+    (grad,) = torch.autograd.grad(loss, hidden)
+    assert grad.dtype == hidden.dtype and grad.any()
+
+
+def test_never_are_all_logits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight, targets = operands(torch.float32)
+    sizes = []
+    original = torch.Tensor.logsumexp
+
+    def seen(self: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        sizes.append(tuple(self.shape))
+        return original(self, *args, **kwargs)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(torch.Tensor, "logsumexp", seen)
+    linear_cross_entropy(hidden, weight, targets, 8).backward()
+    assert sizes == [(8, WORDS), (8, WORDS), (7, WORDS)]
+
+
+def test_float16_keeps_gradients_that_a_mean_would_lose() -> None:
+    """Divided by a large number of positions before scaling, they would be zero in half precision."""
+    torch.manual_seed(0)
+    many = 4096
+    hidden = (1e-3 * torch.randn(many, HIDDEN)).half().requires_grad_()
+    weight = (1e-3 * torch.randn(WORDS, HIDDEN)).half()
+    loss = linear_cross_entropy(hidden, weight, torch.randint(0, WORDS, (many,)))
+    (grad,) = torch.autograd.grad(loss * 2.0**16, hidden)
+    assert (grad != 0).float().mean() > 0.99
