@@ -45,6 +45,7 @@ TASKS = {
     "lora_r512_vision_r64": Task("finetune", "lora", 512, 64),  # XTuner's ranks
     "qlora_r512_vision_r64": Task("finetune", "lora", 512, 64),
     "lora_r128": Task("finetune", "lora", 128),
+    "lora_r16": Task("finetune", "lora", 16, dropout=0.0),  # the demo model's
     "full": Task("finetune", "full"),
 }
 
@@ -98,7 +99,7 @@ class Ours:
             visual_encoder=tower,
             use_activation_checkpointing=without == "recomputing only where needed" or checkpointing,
             memory_limit=memory_limit,
-            compile=without != "compiled layers",
+            compile_layers=without != "compiled layers",
             frozen_fp8=frozen_fp8,
             compute_dtype=str(half).removeprefix("torch."),
             **frozen(task),

@@ -7,7 +7,8 @@
 # in XTuner 0.2.0's config of that name (xtuner/configs/llava);
 # 8 GPUs × 16 × 1 = 128 records a step, one epoch. How a step is divided among GPU, batch and accumulation
 # is this project's choice; the records of a step are as published.
-# Memory: 17.6 GiB on one H100 with random weights and 16 easy-VQA records a step (docs/gpu.md).
+# Memory: from 17.6 GiB on (every layer recomputed, 16 easy-VQA records a step, docs/gpu.md); where there is more,
+# fewer layers are computed twice. `--dry-run --card NAME` says what a card has room for.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "models/internlm2-chat-1_8b"

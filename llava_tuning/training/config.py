@@ -32,7 +32,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "freeze_llm": ("model.freeze_llm",),
     "gradient_checkpointing": ("model.use_activation_checkpointing",),
     "memory_limit": ("model.memory_limit",),
-    "compile": ("model.compile",),
+    "compile_layers": ("model.compile_layers",),
     "frozen_fp8": ("model.frozen_fp8",),
     "load_in_4bit": ("model.llm.load_in_4bit",),
     "data_path": ("train_dataloader.dataset.data_path",),
@@ -85,7 +85,7 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
     "stage": (("stage",), "pretrain or finetune"),
     "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
-    "truth": (("freeze_llm", "compile", "frozen_fp8", "load_in_4bit"), "True or False"),
+    "truth": (("freeze_llm", "compile_layers", "frozen_fp8", "load_in_4bit"), "True or False"),
     "recompute": (("gradient_checkpointing",), "True, False or 'auto'"),
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
     "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
@@ -273,7 +273,9 @@ def fit_to_machine(
             "seed": config.seed or 0,
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
-    config.model.compile = config.compile and not deepspeed and total >= COMPILED_FROM
+    # Not tried: compiling under DeepSpeed, and 4-bit layers.
+    tried = not deepspeed and not config.load_in_4bit
+    config.model.compile_layers = config.compile_layers and tried and total >= COMPILED_FROM
     config.train_cfg.max_iters = total
     config.param_scheduler = schedule(total, config.warmup_ratio)
     if total < config.save_steps:

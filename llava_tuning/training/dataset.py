@@ -21,6 +21,7 @@ from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.data.load import load_records
 from llava_tuning.data.records import Record
+from llava_tuning.models import conversation
 from llava_tuning.models.cache import build_once
 from llava_tuning.models.conversation import render_conversation
 from llava_tuning.models.llava import load_image_processor, square_pixels, tokens_per_image
@@ -33,7 +34,6 @@ RECORDS_PER_WORKER = 20_000  # below this a second process costs more than it sa
 LENGTH_MULTIPLE = 64  # padded batches are rounded up: GPU libraries plan anew for each size
 # A GPU's attention kernels are about this many times as fast for padded batches as for variable lengths.
 PADDING_PAYS = 1.5
-FORMAT = 1  # of the prepared tokens; older ones in the cache are not read
 
 
 class RecordsDataset(LLaVADataset):
@@ -108,8 +108,13 @@ def sample_lengths(tokens: datasets.Dataset) -> list[int]:
 def prepared_tokens(
     data_path: str | Path, tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
 ) -> datasets.Dataset:
-    """`tokenize_records` from the cache, where the same data, tokenizer and settings were there before."""
-    digest = hashlib.sha256(f"{FORMAT} {patches} {max_length} {tokenizer.chat_template}".encode())
+    """`tokenize_records` from the cache, where the same data, tokenizer, settings and code were there before.
+
+    It may be deleted at any time (`tokens-*`) when no run reads it.
+    """
+    digest = hashlib.sha256(f"{patches} {max_length} {tokenizer.chat_template}".encode())
+    for source in (conversation.__file__, __file__):  # what would render otherwise after an update
+        digest.update(Path(source).read_bytes())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     with Path(data_path).open("rb") as file:
         while block := file.read(2**24):

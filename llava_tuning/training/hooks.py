@@ -179,7 +179,10 @@ class ProgressHook(Hook):
 
 
 class LossCurveHook(Hook):
-    """Appends step, loss and rate to `loss.jsonl`; draws `loss.png` at checkpoints and at the end."""
+    """Appends a row a step to `loss.jsonl`; draws `loss.png` at checkpoints and at the end.
+
+    A row has step, loss, rate, the step's seconds, and of these the seconds waited for data.
+    """
 
     priority = "BELOW_NORMAL"  # before the scheduler sets the next step's rate
 
@@ -199,7 +202,10 @@ class LossCurveHook(Hook):
         step = runner.iter + 1
         loss = outputs["loss"].item()
         lr = runner.optim_wrapper.get_lr()["lr"][0]
-        self.file.write(json.dumps({"step": step, "loss": loss, "lr": lr}) + "\n")
+        row = {"step": step, "loss": loss, "lr": lr}
+        for name, scalar in (("seconds", "train/time"), ("waited", "train/data_time")):
+            row[name] = round(runner.message_hub.get_scalar(scalar).current(), 4)
+        self.file.write(json.dumps(row) + "\n")
         if step % self.interval == 0:
             self.file.flush()
             draw_losses(Path(runner.work_dir))

@@ -104,7 +104,7 @@ class LeanLLaVAModel(LLaVAModel):
         use_activation_checkpointing: True for every layer, False for none, "auto" for as few as
             memory allows.
         memory_limit: GiB of GPU memory that "auto" may use; None for nearly all that is free.
-        compile: compile the layers where there is a GPU.
+        compile_layers: compile them where there is a GPU.
         frozen_fp8: products with frozen weights in 8-bit floating point (needs a Hopper GPU or later).
         compute_dtype: what products are computed in, e.g. "bfloat16", where the language model's weights are
             float32; None for the weights' own dtype.
@@ -119,7 +119,7 @@ class LeanLLaVAModel(LLaVAModel):
         projector_checkpoint: str | None = None,
         use_activation_checkpointing: Mode = "auto",
         memory_limit: float | None = None,
-        compile: bool = True,
+        compile_layers: bool = True,
         frozen_fp8: bool = False,
         compute_dtype: str | None = None,
         **kwargs: Any,
@@ -133,7 +133,7 @@ class LeanLLaVAModel(LLaVAModel):
         limit = None if memory_limit is None else int(memory_limit * 2**30)
         self._text_memory = Recompute(use_activation_checkpointing, limit)
         self._picture_memory = Recompute(use_activation_checkpointing, limit, share=0.3)
-        self._compile = compile
+        self._compile = compile_layers
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained_size = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
         self._resting_bytes: int | None = None
@@ -152,16 +152,15 @@ class LeanLLaVAModel(LLaVAModel):
             # Only a quantised base wants its norms in float32; for others this would double the memory.
             self.llm = prepare_model_for_kbit_training(self.llm, use_gradient_checkpointing=False)
         self.llm = get_peft_model(self.llm, _with_targets(self._parse_lora_config(lora_config), self.llm))
-        for layer in self.llm.modules():
-            if isinstance(layer, LoraLayer):
-                # peft would copy each layer's input to float32, for autocast to copy it back.
-                layer.cast_input_dtype_enabled = False
+        _leave_inputs_alone(self.llm)
 
     def _prepare_visual_encoder_for_lora(
         self, lora_config: Any, use_activation_checkpointing: bool = True
     ) -> None:
         config = _with_targets(self._parse_lora_config(lora_config), self.visual_encoder)
         self.visual_encoder = get_peft_model(self.visual_encoder, config)
+        if self.visual_encoder.dtype != torch.float32:
+            _leave_inputs_alone(self.visual_encoder)
 
     @property
     def trains_vision(self) -> bool:
@@ -318,6 +317,13 @@ def _with_targets(config: LoraConfig, module: nn.Module) -> LoraConfig:
     if config.target_modules is None:
         config.target_modules = find_all_linear_names(module)
     return config
+
+
+def _leave_inputs_alone(module: nn.Module) -> None:
+    """peft would copy each adapted layer's input to float32, for autocast to copy it back."""
+    for layer in module.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False
 
 
 def load_trained(model: LeanLLaVAModel, checkpoint: str | Path) -> None:

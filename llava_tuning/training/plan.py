@@ -82,7 +82,7 @@ class Plan:
         ]
         if self.card is not None:
             lines.append(f"card        {self._card(config, self.card)}")
-            lines.append(f"            {self._sizes(config)}")
+        lines.append(f"GPU memory  {self._sizes(config)}")
         return "\n".join(lines)
 
     def memory_bytes(self, config: Config, recomputed: int | None = None) -> float:
@@ -92,7 +92,7 @@ class Plan:
         return memory(self.training, self.samples.largest_step(config), recomputed, self.processes)
 
     def _memory(self, config: Config) -> str:
-        line = f"about {self.memory_bytes(config) / GIB:,.1f} GiB a process (estimate)"
+        line = f"about {self.memory_bytes(config) / GIB:,.1f} GiB a process (estimate for a GPU)"
         if config.gradient_checkpointing == "auto":
             least = self.memory_bytes(config, self.training.text.num_hidden_layers)
             line += f"; {least / GIB:,.1f} GiB where every layer is computed again in the backward pass"
@@ -114,10 +114,8 @@ class Plan:
             return f"{card.name}, {gib:,.0f} GiB: does not fit; lower batch_size or max_length"
         step = self.samples.load.times(self.records / len(self.samples.lengths) / self.processes)
         share = again / self.training.text.num_hidden_layers
-        minutes = seconds(self.training, step, card, share) / 60
-        took = f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
         fits = f"{card.name}, {gib:,.0f} GiB: fits{_again(again, self.training)}"
-        return f"{fits}; an epoch takes about {took} (estimate)"
+        return f"{fits}; an epoch takes about {_duration(self.training, step, card, share)} (estimate)"
 
     def _sizes(self, config: Config) -> str:
         found = [(size, self._recomputed(config, size)) for size in SIZES]
@@ -126,6 +124,13 @@ class Plan:
             for size, again in found
         ]
         return "fits on " + " · ".join(parts)
+
+
+def _duration(training: Training, load: Load, card: Card, recomputed: float) -> str:
+    took = seconds(training, load, card, recomputed)
+    if took < 90:
+        return f"{took:.0f} s"
+    return f"{took / 60:.0f} min" if took < 90 * 60 else f"{took / 3600:.1f} h"
 
 
 def _again(layers: int, training: Training) -> str:

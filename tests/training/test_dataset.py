@@ -19,6 +19,7 @@ from llava_tuning.data.load import load_records
 from llava_tuning.models.conversation import Rendered, render_conversation
 from llava_tuning.models.llava import load_image_processor
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.training import dataset as dataset_module
 from llava_tuning.training.dataset import RecordsDataset, collate
 
 PATCHES = 16
@@ -161,3 +162,39 @@ def test_the_sampler_of_stage_2_takes_every_record_once(
     built: Any = BUILDER.build(config.train_dataloader.dataset)
     sampler = DATA_SAMPLERS.build(config.train_dataloader.sampler, default_args={"dataset": built, "seed": 0})
     assert sorted(sampler) == list(range(len(built)))
+
+
+def test_tokens_are_made_once_for_the_same_data_and_settings(
+    make: Callable[..., RecordsDataset], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [sample["input_ids"] for sample in make(200)]
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("tokenised again")
+
+    monkeypatch.setattr(dataset_module, "tokenize_records", forbidden)
+    for sample, expected in zip(make(200), first, strict=True):
+        assert torch.equal(sample["input_ids"], expected)
+    with pytest.raises(AssertionError, match="tokenised again"):
+        make(201)
+    rows = json.loads((data / "mixed.json").read_text())
+    (data / "fewer.json").write_text(json.dumps(rows[:-1]))
+    with pytest.raises(AssertionError, match="tokenised again"):
+        make(200, "fewer.json")
+
+
+def test_a_picture_takes_one_place_in_the_cache(dataset: RecordsDataset) -> None:
+    row = dataset.text_data[1]
+    assert (row["input_ids"] == IMAGE_TOKEN_INDEX).sum() == 1
+    assert len(row["input_ids"]) == len(row["labels"]) == row["length"] - PATCHES + 1
+
+
+def test_samples_of_like_length_are_given_a_padded_layout_for_attention(dataset: RecordsDataset) -> None:
+    alike = collate([dataset[4]] * 3)["data"]
+    starts = alike["cu_seqlens"].tolist()
+    grid, slots = alike["padded_grid"], alike["padded_slots"]
+    assert grid.shape[0] == 3 and grid.shape[1] % 64 == 0
+    for row, start, end in zip(grid.tolist(), starts, starts[1:], strict=False):
+        assert row == [*range(start, end), *[-1] * (grid.shape[1] - (end - start))]
+    assert torch.equal(grid.flatten()[slots], torch.arange(starts[-1]))
+    assert "padded_grid" not in collate([dataset[0], dataset[4]])["data"]

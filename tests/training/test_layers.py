@@ -69,7 +69,10 @@ def test_compiling_changes_nothing_and_happens_once(
 ) -> None:
     rows = [collate([dataset[i] for i in indices])["data"] for indices in ROWS]
     assert {"padded_grid" in row for row in rows} == {True, False}
-    plain, compiled = build(kind, checkpointing, compile=False), build(kind, checkpointing, max_steps=1000)
+    plain, compiled = (
+        build(kind, checkpointing, compile_layers=False),
+        build(kind, checkpointing, max_steps=1000),
+    )
     counts = []
     for row in rows:
         expected, found = run(plain, row), run(compiled, row)

@@ -140,7 +140,7 @@ def test_the_plan_names_the_card_and_the_sizes_that_fit(load_config: Callable[..
     config.batch_size = 32
     lines = replace(big, records=558_128).describe(config).splitlines()
     assert lines[-2].startswith("card        H100, 80 GiB: fits; an epoch takes about 7")
-    assert lines[-1].startswith("            fits on 16 GiB: yes, ") and lines[-1].endswith("80 GiB: yes")
+    assert lines[-1].startswith("GPU memory  fits on 16 GiB: yes, ") and lines[-1].endswith("80 GiB: yes")
     config.memory_limit = 4
     assert "does not fit; lower batch_size" in big.describe(config)
 

@@ -89,6 +89,7 @@ def test_frozen_weights_do_not_move(
 def test_every_step_has_its_loss_and_its_own_rate(pretrained: Path, lora_run: Path) -> None:
     steps = rows(pretrained, "loss.jsonl")
     assert [row["step"] for row in steps] == [1, 2, 3]
+    assert all(row["seconds"] > row["waited"] >= 0 for row in steps)
     assert [row["lr"] for row in steps] == pytest.approx([1e-8, 1e-3, 1e-3])  # one step of warm-up
     steps = rows(lora_run, "loss.jsonl")
     assert [row["step"] for row in steps] == list(range(1, 11))
