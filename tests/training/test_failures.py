@@ -267,6 +267,9 @@ def test_the_vision_tower_may_be_a_whole_clip(tmp_path: Path) -> None:
         )
     )
     whole.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"crop_size": 32, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3})
+    )
     tower = load_vision_tower(str(tmp_path)).eval()
     picture = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
