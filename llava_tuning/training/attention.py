@@ -143,7 +143,7 @@ def _varlen(
     scaling: float | None,
 ) -> torch.Tensor:
     q, k, v = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))  # (tokens, heads, size)
-    grouped = {"enable_gqa": True} if GROUPED else {}
+    grouped: dict[str, Any] = {"enable_gqa": True} if GROUPED else {}
     output = varlen_attn(
         q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **grouped
     )

@@ -87,7 +87,7 @@ def flop(training: Training, load: Load, recomputed: float = 0.0) -> float:
     weights = layers * sum(a * b for a, b in training.linear)
     adapter = layers * training.rank * sum(a + b for a, b in training.linear)
     passes = 3 if training.full else 2
-    total = 2 * load.tokens * ((passes + recomputed) * weights + (3 + recomputed) * adapter)
+    total: float = 2 * load.tokens * ((passes + recomputed) * weights + (3 + recomputed) * adapter)
     total += (3 + recomputed) * 2 * load.squares * hidden * layers
     total += passes * 2 * load.supervised * hidden * text.vocab_size
     patches = (picture.image_size // picture.patch_size) ** 2
@@ -111,7 +111,7 @@ def layer_bytes(training: Training, tokens: float) -> float:
     """
     hidden, inner = training.text.hidden_size, training.text.intermediate_size
     narrow = hidden * training.text.num_key_value_heads // training.text.num_attention_heads
-    kept = 2 * (3 * hidden + hidden + 2 * narrow + 2 * inner)
+    kept: float = 2 * (3 * hidden + hidden + 2 * narrow + 2 * inner)
     if training.full:
         kept += 2 * inner
     elif training.rank:
