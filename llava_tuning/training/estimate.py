@@ -130,7 +130,7 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
     """
     text, picture = training.text, training.picture
     layers = text.num_hidden_layers
-    base = training.trained_parameters * (16 if processes == 1 else 20)
+    base: float = training.trained_parameters * (16 if processes == 1 else 20)
     base += training.frozen_parameters * (0.6 if training.four_bit else 2)
     if training.full:
         base += 2 * layers * sum(a * b for a, b in training.linear)
