@@ -31,6 +31,7 @@ custom_hooks = [
     dict(type="llava_tuning.training.hooks.RandomStateHook"),
     dict(type="llava_tuning.training.hooks.ProgressHook"),
     dict(type="llava_tuning.training.hooks.LossCurveHook"),
+    dict(type="llava_tuning.training.hooks.WaitHook"),
 ]
 default_hooks = dict(
     timer=dict(type="mmengine.hooks.IterTimerHook"),

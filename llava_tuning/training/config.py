@@ -91,6 +91,8 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
 }
 SETTINGS = (*PLACES, *OPTIONAL, "batch_tokens", "max_epochs", "max_steps", "warmup_ratio", "stage")
+# Settings that copies of older configs lack.
+ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": False, "batch_tokens": None}
 COMPILED_FROM = (
     300  # steps; compiling takes half a minute to a minute and saves about a tenth of a second a step
 )
@@ -176,6 +178,8 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
         config.merge_from_dict(overrides)
     for name in OPTIONAL:  # absent from the bases: mmengine merges no dict over None
         config.setdefault(name, None)
+    for name, value in ADDED.items():
+        config.setdefault(name, value)
     missing = [name for name in SETTINGS if name not in config]
     if missing:
         raise UserError(
@@ -249,7 +253,7 @@ def fit_to_machine(
         config.optim_wrapper.type = "mmengine.optim.AmpOptimWrapper"
         config.optim_wrapper.dtype = half
         config.optim_wrapper.loss_scale = "dynamic"
-    if cuda and not deepspeed:
+    if cuda and not deepspeed and half != "float16":  # a gradient scaler's checkpoints may be unfused ones
         config.optim_wrapper.optimizer.fused = True
     if config.load_in_4bit and not cuda:
         raise UserError("load_in_4bit needs an NVIDIA GPU and none was found; use the LoRA config instead")

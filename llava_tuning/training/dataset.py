@@ -19,6 +19,7 @@ from transformers import CLIPVisionConfig, PreTrainedTokenizerBase
 from xtuner.dataset import LLaVADataset
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
+from llava_tuning.data import load, records
 from llava_tuning.data.load import load_records
 from llava_tuning.data.records import Record
 from llava_tuning.models import conversation
@@ -89,19 +90,19 @@ def read_samples(config: Config, only_some: bool) -> Samples:
     tokenizer = load_tokenizer(Path(config.llm), name=f"llm = {config.llm}", remedy="prepare it again")
     patches = tokens_per_image(CLIPVisionConfig.from_pretrained(config.vision_tower))
     if only_some:
-        records = load_records(config.data_path)
-        if len(records) > RECORDS_DRAWN:
-            records = random.Random(0).sample(records, RECORDS_DRAWN)
-        table = tokenize_records(records, tokenizer, patches, config.max_length)
+        rows = load_records(config.data_path)
+        if len(rows) > RECORDS_DRAWN:
+            rows = random.Random(0).sample(rows, RECORDS_DRAWN)
+        table = tokenize_records(rows, tokenizer, patches, config.max_length)
     else:
         table = prepared_tokens(config.data_path, tokenizer, patches, config.max_length)
-    return Samples(sample_lengths(table), table.data["supervised"].to_pylist())
+    return Samples(sample_lengths(table), list(table.with_format(None)["supervised"]))
 
 
 def sample_lengths(tokens: datasets.Dataset) -> list[int]:
     """Tokens of each sample, picture positions included; negative for text only."""
-    lengths = tokens.data["length"].to_pylist()
-    images = tokens.data["image"].to_pylist()
+    plain = tokens.with_format(None)
+    lengths, images = plain["length"], plain["image"]
     return [-n if image is None else n for n, image in zip(lengths, images, strict=True)]
 
 
@@ -113,30 +114,31 @@ def prepared_tokens(
     It may be deleted at any time (`tokens-*`) when no run reads it.
     """
     digest = hashlib.sha256(f"{patches} {max_length} {tokenizer.chat_template}".encode())
-    for source in (conversation.__file__, __file__):  # what would render otherwise after an update
-        digest.update(Path(source).read_bytes())
+    for source in (conversation, load, records):  # what would render otherwise after an update
+        digest.update(Path(str(source.__file__)).read_bytes())
+    digest.update(Path(__file__).read_bytes())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     with Path(data_path).open("rb") as file:
         while block := file.read(2**24):
             digest.update(block)
 
     def build(directory: Path) -> None:
-        records = load_records(data_path)
-        tokenize_records(records, tokenizer, patches, max_length).save_to_disk(str(directory))
+        rows = load_records(data_path)
+        tokenize_records(rows, tokenizer, patches, max_length).save_to_disk(str(directory))
 
     directory = build_once(f"tokens-{digest.hexdigest()[:20]}", build)
     return datasets.load_from_disk(str(directory)).with_format("numpy")
 
 
 def tokenize_records(
-    records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
+    data: Sequence[Record], tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
 ) -> datasets.Dataset:
     """Rows of input_ids, labels, image, length and supervised.
 
     A picture is one IMAGE_TOKEN_INDEX here, whatever positions it takes; `length` counts them. Left out is
     what has nothing to learn after truncation.
     """
-    rows = [json.dumps(record.to_dict()) for record in records]
+    rows = [json.dumps(record.to_dict()) for record in data]
     table = datasets.Dataset.from_dict({"record": rows})
     workers = max(1, min(os.cpu_count() or 1, len(rows) // RECORDS_PER_WORKER))
     ids = datasets.List(datasets.Value("int32"))

@@ -6,8 +6,9 @@ by their makers' figures.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 GIB = 2**30
@@ -125,13 +126,16 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
     """Peak memory of one process in bytes, when `recomputed` layers keep nothing but their input.
 
     What trains takes 16 bytes a parameter (float32 weight, gradient, AdamW's two moments; 20 among several
-    processes), what is frozen 2, or 0.6 in 4 bits; in full finetuning a layer's weights are held in bfloat16
-    besides.
+    processes), what is frozen 2, a 4-bit matrix 0.6; in full finetuning the layers' weights are held in
+    bfloat16 besides.
     """
     text, picture = training.text, training.picture
     layers = text.num_hidden_layers
     base: float = training.trained_parameters * (16 if processes == 1 else 20)
-    base += training.frozen_parameters * (0.6 if training.four_bit else 2)
+    base += training.frozen_parameters * 2
+    if training.four_bit:  # the layers' matrices in 4 bits, embeddings and head in float32
+        base += layers * sum(a * b for a, b in training.linear) * (0.6 - 2)
+        base += 2 * text.vocab_size * text.hidden_size * (4 - 2)
     if training.full:
         base += 2 * layers * sum(a * b for a, b in training.linear)
     layer = layer_bytes(training, load.tokens)
@@ -180,10 +184,16 @@ SHARE = {
 
 
 def card_named(name: str) -> Card | None:
-    """The card whose name occurs in `name` (as PyTorch or a user writes it), or None."""
-    plain = name.upper().replace(" ", "").replace("-", "")
-    found = [card for card in CARDS if card.name.upper().replace(" ", "") in plain]
-    return max(found, key=lambda card: len(card.name), default=None)
+    """The card that `name` names, as PyTorch or a user writes it, or None; "40GB" in it is its memory."""
+    words = re.findall(r"[A-Z0-9]+", name.upper())
+    if "LAPTOP" in words:
+        return None
+    for card in CARDS:
+        wanted = card.name.upper().split()
+        if any(words[i : i + len(wanted)] == wanted for i in range(len(words))):
+            sizes = [int(word[:-2]) for word in words if re.fullmatch(r"[0-9]+GB", word)]
+            return replace(card, gib=sizes[0]) if sizes else card
+    return None
 
 
 def layers_recomputed(training: Training, load: Load, gib: float, processes: int = 1) -> int | None:

@@ -148,7 +148,9 @@ def _training_model(config: Config, checkpoint: Path) -> LeanLLaVAModel:
     settings: dict[str, Any] = config.model.to_dict()
     settings["llm"].update(dtype="float32", load_in_4bit=False)
     settings["visual_encoder"].update(dtype="float32")
+    # Compared in float32, whatever the run computed in.
     settings.update(projector_checkpoint=None, use_activation_checkpointing=False)
+    settings.update(compute_dtype=None, frozen_fp8=False, compile_layers=False)
     model: LeanLLaVAModel = BUILDER.build(Config(settings)._cfg_dict)
     load_trained(model, checkpoint)
     return model.float().eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -178,10 +179,30 @@ class ProgressHook(Hook):
             self.progress.stop()
 
 
+class WaitHook(Hook):
+    """Notes for `LossCurveHook` when a step began and how long it waited for its data."""
+
+    priority = "LOWEST"  # after all that others do between two steps
+
+    def before_train(self, runner: Runner) -> None:
+        self.ended = time.perf_counter()
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        now = time.perf_counter()
+        runner.message_hub.update_info("step_began", now)
+        runner.message_hub.update_info("waited", now - self.ended)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.ended = time.perf_counter()
+
+
 class LossCurveHook(Hook):
     """Appends a row a step to `loss.jsonl`; draws `loss.png` at checkpoints and at the end.
 
-    A row has step, loss, rate, the step's seconds, and of these the seconds waited for data.
+    A row has step, loss, rate, the step's seconds, and of these the seconds waited for data; what other hooks
+    do between two steps (answers, checkpoints) counts in neither.
     """
 
     priority = "BELOW_NORMAL"  # before the scheduler sets the next step's rate
@@ -203,8 +224,10 @@ class LossCurveHook(Hook):
         loss = outputs["loss"].item()
         lr = runner.optim_wrapper.get_lr()["lr"][0]
         row = {"step": step, "loss": loss, "lr": lr}
-        for name, scalar in (("seconds", "train/time"), ("waited", "train/data_time")):
-            row[name] = round(runner.message_hub.get_scalar(scalar).current(), 4)
+        began = runner.message_hub.get_info("step_began")
+        if began is not None:  # configs copied from older versions have no WaitHook
+            waited = runner.message_hub.get_info("waited")
+            row |= {"seconds": round(time.perf_counter() - began + waited, 4), "waited": round(waited, 4)}
         self.file.write(json.dumps(row) + "\n")
         if step % self.interval == 0:
             self.file.flush()

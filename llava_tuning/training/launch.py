@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from llava_tuning.errors import UserError
 from llava_tuning.training import compat, quiet
-from llava_tuning.training.estimate import CARDS, Card, card_named
+from llava_tuning.training.estimate import CARDS, GIB, Card, card_named
 from llava_tuning.training.places import check_place
 
 FITTED_CONFIG = "config.py"
@@ -64,6 +65,7 @@ def train(
     if deepspeed is not None:
         _check_strategy(deepspeed)
         check_deepspeed("--deepspeed")
+    chosen = _card(card)
     path = config_path(name)
     work_dir = Path(work_dir or Path("work_dirs") / path.stem)
     check_place(work_dir, "--work-dir")
@@ -81,9 +83,10 @@ def train(
     samples = read_samples(config, only_some=dry_run)
     if not dry_run:
         records = len(samples.lengths)
+        preflight.check_machine(config, samples.lengths, deepspeed is not None)
     fit_to_machine(config, samples.lengths, records, world_size, deepspeed=deepspeed is not None)
     steps = config.train_cfg.max_iters
-    made = plan(config, records, steps, samples, world_size, _card(card))
+    made = plan(config, records, steps, samples, world_size, chosen, deepspeed is not None)
     print(made.describe(config), flush=True)
     if dry_run:
         return 0
@@ -109,7 +112,7 @@ def train(
         "TRANSFORMERS_VERBOSITY": "error",
         "TOKENIZERS_PARALLELISM": "false",
         # Rows differ in length: without it the GPU's memory breaks into pieces that fit none.
-        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
         **os.environ,
     }
     return subprocess.run(command, env=environment, check=False).returncode
@@ -123,7 +126,11 @@ def _card(name: str | None) -> Card | None:
             known = ", ".join(card.name for card in CARDS)
             raise UserError(f"--card {name}: not known; choose one of {known}")
         return found
-    return card_named(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
+    if not torch.cuda.is_available():
+        return None
+    found = card_named(torch.cuda.get_device_name())
+    gib = round(torch.cuda.get_device_properties(0).total_memory / GIB)
+    return None if found is None else replace(found, gib=gib)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

@@ -80,4 +80,5 @@ def compiled(step: Step) -> Step:
     if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
         warnings.warn("no C compiler found: the layers are not compiled; install gcc", stacklevel=2)
         return step
+    torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
     return torch.compile(step, dynamic=True)

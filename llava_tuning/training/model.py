@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
 from mmengine.model import BaseDataPreprocessor
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from peft.tuners.lora import LoraLayer
@@ -135,8 +134,7 @@ class LeanLLaVAModel(LLaVAModel):
         self._picture_memory = Recompute(use_activation_checkpointing, limit, share=0.3)
         self._compile = compile_layers
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
-        self._trained_size = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
-        self._resting_bytes: int | None = None
+        self._trained = [weight for weight in self.parameters() if weight.requires_grad]
         if frozen_fp8:
             convert_frozen(self.language_model().model.layers)
             convert_frozen(self._tower().encoder)
@@ -212,7 +210,7 @@ class LeanLLaVAModel(LLaVAModel):
             hidden = tower.embeddings(pixel_values.to(next(tower.parameters()).dtype))
             hidden = tower.pre_layrnorm(hidden)  # (pictures, 1 + patches, vision hidden)
             hidden = self._picture_memory.run(
-                layers[:used], self._step(vision_layer), hidden, reserved=self._reserved(hidden.device)
+                layers[:used], self._step(vision_layer), hidden, reserved=self._gradients_to_come()
             )
         patches = hidden[:, 1:]  # the class token is dropped
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
@@ -278,9 +276,7 @@ class LeanLLaVAModel(LLaVAModel):
         def step(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
             return run(layer, hidden, *row)
 
-        hidden = self._text_memory.run(
-            llama.layers[:-1], step, embeds, reserved=self._reserved(embeds.device)
-        )
+        hidden = self._text_memory.run(llama.layers[:-1], step, embeds, reserved=self._gradients_to_come())
         if at is None:
             at = torch.arange(embeds.shape[1], device=embeds.device)
         last = self._step(last_decoder_layer)
@@ -294,19 +290,9 @@ class LeanLLaVAModel(LLaVAModel):
         """A layer's computation, compiled where that pays."""
         return compiled(step) if self._compile and self.training else step
 
-    def _reserved(self, device: torch.device) -> int:
-        """Bytes that training will hold and does not yet: gradients, and before the first step AdamW's state.
-
-        Counted from the memory in use before the first forward pass, so that it needs no word from the
-        optimizer. Several processes hold gradients twice, for their exchange.
-        """
-        if device.type != "cuda":
-            return 0
-        allocated = torch.cuda.memory_allocated(device)
-        if self._resting_bytes is None:
-            self._resting_bytes = allocated
-        held = self._resting_bytes + self._trained_size * (12 if get_world_size() == 1 else 16)
-        return max(0, held - allocated)
+    def _gradients_to_come(self) -> int:
+        """Bytes of the gradients that this step's backward pass will add; AdamW's state comes after it."""
+        return 4 * sum(w.numel() for w in self._trained if w.grad is None)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> OrderedDict[str, torch.Tensor]:
         """What is trained, under XTuner's names."""

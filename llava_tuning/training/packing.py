@@ -65,17 +65,24 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         self.seed = seed
         dataset = sampler.dataset  # type: ignore[attr-defined]
         self.lengths = [abs(length) for length in dataset.modality_length]
+        self._packed: tuple[int, list[list[int]]] | None = None  # epoch and its rows
+
+    def _rows(self) -> list[list[int]]:
+        epoch = getattr(self.sampler, "epoch", 0)
+        if self._packed is None or self._packed[0] != epoch:
+            self._packed = epoch, list(pack(list(self.sampler), self.lengths, self.max_tokens))
+        return self._packed[1]
 
     def __iter__(self) -> Iterator[list[int]]:
         """Indices of each row."""
-        rows = list(pack(list(self.sampler), self.lengths, self.max_tokens))
+        rows = self._rows()
         random = torch.Generator().manual_seed(self.seed + getattr(self.sampler, "epoch", 0))
         for window in torch.arange(len(rows)).split(WINDOW_ROWS):
             yield from (rows[window[i]] for i in torch.randperm(len(window), generator=random).tolist())
 
     def __len__(self) -> int:
-        """Rows of an epoch."""
-        return sum(1 for _ in pack(list(self.sampler), self.lengths, self.max_tokens))
+        """Rows of an epoch; mmengine asks in every step."""
+        return len(self._rows())
 
 
 def rows_per_process(lengths: Sequence[int], max_tokens: int, processes: int, seed: int) -> int:

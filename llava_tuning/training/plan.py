@@ -62,6 +62,7 @@ class Plan:
     training: Training
     samples: Samples
     card: Card | None
+    deepspeed: bool = False
 
     def describe(self, config: Config) -> str:
         """Lines for the terminal."""
@@ -80,6 +81,8 @@ class Plan:
             + (f" × {config.accumulative_counts} accumulated" if config.accumulative_counts > 1 else ""),
             f"memory      {self._memory(config)}",
         ]
+        if self.deepspeed:
+            return "\n".join(lines)
         if self.card is not None:
             lines.append(f"card        {self._card(config, self.card)}")
         lines.append(f"GPU memory  {self._sizes(config)}")
@@ -92,6 +95,10 @@ class Plan:
         return memory(self.training, self.samples.largest_step(config), recomputed, self.processes)
 
     def _memory(self, config: Config) -> str:
+        if self.deepspeed:
+            return (
+                f"{self.memory_bytes(config) / GIB:,.1f} GiB a process before DeepSpeed divides it (estimate)"
+            )
         line = f"about {self.memory_bytes(config) / GIB:,.1f} GiB a process (estimate for a GPU)"
         if config.gradient_checkpointing == "auto":
             least = self.memory_bytes(config, self.training.text.num_hidden_layers)
@@ -111,11 +118,17 @@ class Plan:
         gib = min(card.gib, config.memory_limit or card.gib)
         again = self._recomputed(config, gib)
         if again is None:
-            return f"{card.name}, {gib:,.0f} GiB: does not fit; lower batch_size or max_length"
+            return f"{card.name}, {gib:g} GiB: does not fit; {self._advice(config)}"
         step = self.samples.load.times(self.records / len(self.samples.lengths) / self.processes)
         share = again / self.training.text.num_hidden_layers
-        fits = f"{card.name}, {gib:,.0f} GiB: fits{_again(again, self.training)}"
+        fits = f"{card.name}, {gib:g} GiB: fits{_again(again, self.training)}"
         return f"{fits}; an epoch takes about {_duration(self.training, step, card, share)} (estimate)"
+
+    @staticmethod
+    def _advice(config: Config) -> str:
+        size = "batch_size" if config.batch_tokens is None else "batch_tokens"
+        auto = "" if config.gradient_checkpointing == "auto" else "set gradient_checkpointing=auto or "
+        return f"{auto}lower {size} or max_length"
 
     def _sizes(self, config: Config) -> str:
         found = [(size, self._recomputed(config, size)) for size in SIZES]
@@ -138,7 +151,13 @@ def _again(layers: int, training: Training) -> str:
 
 
 def plan(
-    config: Config, records: int, steps: int, samples: Samples, processes: int = 1, card: Card | None = None
+    config: Config,
+    records: int,
+    steps: int,
+    samples: Samples,
+    processes: int = 1,
+    card: Card | None = None,
+    deepspeed: bool = False,
 ) -> Plan:
     """Count parameters on the meta device; `samples` are all of the data or some, drawn at random."""
     with torch.device("meta"):
@@ -160,7 +179,7 @@ def plan(
         trained += _count(llm)
         training = replace(training, full=lora is None)
     training = replace(training, trained_parameters=trained, frozen_parameters=frozen)
-    return Plan(records, steps, processes, training, samples, card)
+    return Plan(records, steps, processes, training, samples, card, deepspeed)
 
 
 def _count(module: torch.nn.Module) -> int:

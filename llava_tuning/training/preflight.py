@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -66,13 +67,6 @@ def check(config: Config) -> int:
             "projector_checkpoint is not set: a finetuning run starts from the projector of a pretraining "
             "run; set it to that run's iter_N.pth"
         )
-    if config.batch_tokens is not None and config.batch_tokens < config.max_length:
-        raise UserError(
-            f"batch_tokens = {config.batch_tokens}: one record may take max_length = {config.max_length}; "
-            "set it to that or more"
-        )
-    if config.frozen_fp8 and (not torch.cuda.is_available() or torch.cuda.get_device_capability() < (9, 0)):
-        raise UserError("frozen_fp8 needs an NVIDIA GPU from Hopper on (H100); set it to False")
     if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("load_in_4bit needs bitsandbytes: pip install -r requirements-train.txt")
     folder = Path(config.image_folder)
@@ -81,6 +75,26 @@ def check(config: Config) -> int:
             raise UserError(f"evaluation_images: {folder / image} is missing; name a picture in image_folder")
         open_picture(folder / image)
     return _check_data(config, tokenizer, patches)
+
+
+def check_machine(config: Config, lengths: Sequence[int], deepspeed: bool) -> None:
+    """What only this machine and all of the data can tell.
+
+    Raises:
+        UserError: `frozen_fp8` without a GPU for it or under DeepSpeed; a sample exceeds `batch_tokens`.
+    """
+    if config.frozen_fp8 and deepspeed:
+        raise UserError(
+            "frozen_fp8 does not work with --deepspeed, which rounds all weights; set it to False"
+        )
+    if config.frozen_fp8 and (not torch.cuda.is_available() or torch.cuda.get_device_capability() < (9, 0)):
+        raise UserError("frozen_fp8 needs an NVIDIA GPU from Hopper on (H100); set it to False")
+    longest = max(map(abs, lengths), default=0)
+    if config.batch_tokens is not None and config.batch_tokens < longest:
+        raise UserError(
+            f"batch_tokens = {config.batch_tokens}: the longest record takes {longest} tokens; "
+            "set it to that or more"
+        )
 
 
 def check_trained(config: Config, checkpoint: Path) -> None:

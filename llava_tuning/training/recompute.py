@@ -48,7 +48,7 @@ class Recompute:
         """`step(layer, hidden)` for each layer in turn.
 
         Args:
-            reserved: bytes not yet allocated that the rest of the step needs (gradients, optimizer state).
+            reserved: bytes not yet allocated that the rest of the step needs (gradients).
         """
         self.recomputed = 0
         if self.mode is False or not torch.is_grad_enabled() or not layers:

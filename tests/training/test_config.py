@@ -12,6 +12,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 
 from llava_tuning.errors import UserError
 from llava_tuning.training.config import (
+    ADDED,
     PLACES,
     config_names,
     config_path,
@@ -149,6 +150,16 @@ def test_a_row_of_tokens_takes_the_place_of_a_number_of_records() -> None:
     fit_to_machine(config, [100] * 33)
     assert config.train_dataloader.batch_sampler.max_tokens == 400
     assert config.train_cfg.max_iters == 9
+
+
+def test_a_copy_of_an_older_config_still_loads(tmp_path: Path) -> None:
+    """It lacks the settings that came later."""
+    copied = copy_config("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain", tmp_path)
+    base = tmp_path / "_base_" / "llava.py"
+    lines = base.read_text().splitlines()
+    base.write_text("\n".join(line for line in lines if not line.startswith(tuple(ADDED))))
+    config = load_settings(copied)
+    assert {name: config[name] for name in ADDED} == ADDED
 
 
 def test_a_short_run_is_not_compiled() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import Dataset
 
+from llava_tuning.training import packing
 from llava_tuning.training.packing import TokenBudgetBatchSampler, pack, rows_per_process
 
 
@@ -39,6 +40,18 @@ def test_rows_are_filled_to_over_95_percent() -> None:
     for budget in (8192, 16384):
         rows = list(pack(range(len(lengths)), lengths, budget))
         assert sum(lengths) / (len(rows) * budget) > 0.95
+
+
+def test_the_rows_of_an_epoch_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mmengine asks for their number in every step."""
+    batches = TokenBudgetBatchSampler(DefaultSampler(Lengths(), seed=0), batch_size=1, max_tokens=8192)
+    rows = len(list(batches))
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("packed again")
+
+    monkeypatch.setattr(packing, "pack", forbidden)
+    assert len(batches) == rows == len(list(batches))
 
 
 def test_processes_share_the_samples_and_each_epoch_has_its_order() -> None:

@@ -141,13 +141,25 @@ def test_the_plan_names_the_card_and_the_sizes_that_fit(load_config: Callable[..
     lines = replace(big, records=558_128).describe(config).splitlines()
     assert lines[-2].startswith("card        H100, 80 GiB: fits; an epoch takes about 7")
     assert lines[-1].startswith("GPU memory  fits on 16 GiB: yes, ") and lines[-1].endswith("80 GiB: yes")
-    config.memory_limit = 4
-    assert "does not fit; lower batch_size" in big.describe(config)
+    config.memory_limit = 0.5
+    assert "H100, 0.5 GiB: does not fit; lower batch_size" in big.describe(config)
+    config.gradient_checkpointing = False
+    assert "does not fit; set gradient_checkpointing=auto or lower" in big.describe(config)
 
 
 def test_cards_are_known_by_the_names_that_people_and_drivers_use() -> None:
     names = {"NVIDIA A100-SXM4-80GB": "A100", "rtx 4090": "RTX 4090", "NVIDIA L40S": "L40S", "Tesla T4": "T4"}
+    small = card_named("NVIDIA A100-SXM4-40GB")
+    assert small is not None and (small.name, small.gib) == ("A100", 40)
     for name, expected in names.items():
         card = card_named(name)
         assert card is not None and card.name == expected
-    assert card_named("GTX 970") is None
+    for name in ("GTX 970", "NVIDIA L40", "NVIDIA T400 4GB", "NVIDIA GH200 480GB", "RTX 4090 Laptop GPU"):
+        assert card_named(name) is None
+
+
+def test_under_deepspeed_no_card_is_judged(load_config: Callable[..., Config]) -> None:
+    lines = made(load_config("full"), card=H100, deepspeed=True).describe(load_config("full")).splitlines()
+    assert lines[-1].startswith("memory      ") and lines[-1].endswith(
+        "before DeepSpeed divides it (estimate)"
+    )

@@ -7,11 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
+from llava_tuning.errors import UserError
 from llava_tuning.models import smollm2
 from llava_tuning.models.default import PARTS
 from llava_tuning.training import launch, preflight
+
+
+def test_what_the_machine_or_the_data_forbid_is_said(load_config: Callable[..., Config]) -> None:
+    config = load_config("lora", batch_tokens=400)
+    preflight.check_machine(config, [400, -90], deepspeed=False)
+    with pytest.raises(UserError, match="batch_tokens = 400: the longest record takes 401 tokens"):
+        preflight.check_machine(config, [401, -90], deepspeed=False)
+    config = load_config("lora", frozen_fp8=True)
+    with pytest.raises(UserError, match="frozen_fp8 does not work with --deepspeed"):
+        preflight.check_machine(config, [400], deepspeed=True)
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match="frozen_fp8 needs an NVIDIA GPU from Hopper on"):
+            preflight.check_machine(config, [400], deepspeed=False)
 
 
 def test_duplicates_only_warn(

@@ -119,3 +119,12 @@ def test_the_fitted_config_builds_the_same_model_again(lora_run: Path) -> None:
     config = Config.fromfile(lora_run / FITTED_CONFIG)
     assert config.train_cfg.max_iters == 10
     assert set(BUILDER.build(config.model).state_dict()) == set(weights(lora_run))
+
+
+def test_rows_of_tokens_train_and_resume(start: Callable[..., int], projector: Path, tmp_path: Path) -> None:
+    changes = {"projector_checkpoint": projector, "batch_tokens": 1000, "save_steps": 2}
+    assert start("lora", tmp_path, {}, max_steps=2, **changes) == 0
+    assert start("lora", tmp_path, {"resume": "auto"}, max_steps=6, **changes) == 0
+    assert [row["step"] for row in rows(tmp_path, "loss.jsonl")] == [1, 2, 3, 4, 5, 6]
+    sampler = Config.fromfile(tmp_path / FITTED_CONFIG, import_custom_modules=False).train_dataloader
+    assert sampler.batch_sampler.max_tokens == 1000
