@@ -171,7 +171,11 @@ def main() -> None:
         torch.cuda.set_per_process_memory_fraction(min(1.0, arguments.memory / total))
     out = arguments.out or RESULTS / f"train_step_{arguments.shapes}.json"
     result = json.loads(out.read_text()) if out.exists() else {"rows": []}
-    result |= environment("benchmarks.train_step", sys.argv)
+    circumstances = environment("benchmarks.train_step", sys.argv)
+    if result["rows"] and result["hardware"] != circumstances["hardware"]:
+        parser.error(f"{out} holds results of {result['hardware']}: give --out for those of this machine")
+    print(f"{len(result['rows'])} rows were measured before, {result.get('date', 'never')}", flush=True)
+    result |= circumstances
     if device == "cuda" and "matmul_tflop_per_s" not in result:
         result["matmul_tflop_per_s"] = round(matmul_rate(), 1)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +208,7 @@ def main() -> None:
                     row = measure(build, options, shapes, task, size, *rest[2:])
                     if "error" in row:
                         row = measure(build, options, shapes, task, size // 2, *rest[2:])
-                result["rows"].append({**key, **row})
+                result["rows"].append({**key, "date": circumstances["date"], **row})
                 print(json.dumps(result["rows"][-1]), flush=True)
                 out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(describe(result))

@@ -88,7 +88,7 @@ def load_image_processor(directory: str | Path) -> LlavaImageProcessorPil:
 def square_pixels(image: Image.Image, processor: LlavaImageProcessorPil) -> torch.Tensor:
     """What `processor` (of `load_image_processor`) makes of a picture before it normalises.
 
-    The same pixels in about a third of the time, since arrays are not copied back and forth.
+    The same pixels in about half of the time, since arrays are not copied back and forth.
 
     Returns:
         (3, side, side), uint8: padded to a square with the mean colour, resized (bicubic).

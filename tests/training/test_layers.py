@@ -10,7 +10,7 @@ import torch
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn import functional
 
-from llava_tuning.training import attention
+from llava_tuning.training import attention, layers
 from llava_tuning.training import model as model_module
 from llava_tuning.training.dataset import collate
 
@@ -82,3 +82,22 @@ def test_compiling_changes_nothing_and_happens_once(
             torch.testing.assert_close(found[1][name], grad, rtol=1e-4, atol=1e-6)
         counts.append(len(graphs))
     assert graphs and counts[1] == counts[-1]  # both layouts have come up by the second row
+
+
+def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    layers.compiled.cache_clear()
+    assert layers.compiled(step) is step
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CC", "gcc")
+    layers.compiled.cache_clear()
+    assert layers.compiled(step) is not step
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "")
+    layers.compiled.cache_clear()
+    with pytest.warns(UserWarning, match="no C compiler found"):
+        assert layers.compiled(step) is step
+    layers.compiled.cache_clear()

@@ -224,3 +224,18 @@ def test_a_checkpoint_is_loaded_whole_or_not_at_all(
         torch.save({"state_dict": state}, tmp_path / "iter_1.pth")
         with pytest.raises(UserError, match=message):
             load_trained(model, tmp_path / "iter_1.pth")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_room_is_held_back_for_gradients_that_are_still_to_come(
+    kind: str, build: Callable[..., LeanLLaVAModel], batch: Batch
+) -> None:
+    model = build(kind, memory_limit=24)
+    assert model._text_memory.limit == model._picture_memory.limit == 24 * 2**30
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert model._gradients_to_come() == 4 * sum(weight.numel() for weight in trained)
+    model(batch)["loss"].backward()
+    # The vision tower's last layer is not used, so its adapters never get any.
+    unused = sum(weight.numel() for weight in trained if weight.grad is None)
+    assert model._gradients_to_come() == 4 * unused
+    assert (unused > 0) == (kind == "vision_lora")
