@@ -79,7 +79,8 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         "a whole number of 1 or more",
     ),
-    "number": (("lr", "max_epochs", "max_norm", "memory_limit"), "a number above 0, e.g. 2e-4"),
+    "number": (("lr", "max_epochs", "max_norm"), "a number above 0, e.g. 2e-4"),
+    "gibibytes": (("memory_limit",), "GiB above 0, e.g. 22, or None"),
     "share": (("warmup_ratio", "weight_decay"), "a number from 0 up to, but not, 1"),
     "betas": (("betas",), "two numbers from 0 up to, but not, 1, e.g. (0.9, 0.999)"),
     "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
@@ -213,6 +214,7 @@ def _check_kinds(config: Config) -> None:
             fits = {
                 "count": number and isinstance(value, int) and value >= 1,
                 "number": number and value > 0,
+                "gibibytes": number and value > 0,
                 "truth": isinstance(value, bool),
                 "recompute": isinstance(value, bool) or value == "auto",
                 "share": number and 0 <= value < 1,
