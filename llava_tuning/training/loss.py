@@ -46,8 +46,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
-        scale = grad_loss / ctx.count
-        grads = (None if grad is None else grad * scale.to(grad.dtype) for grad in ctx.saved_tensors)
+        scale = grad_loss / ctx.count  # stays float32: rounded to half precision it would bias all gradients
+        grads = (None if g is None else (g.float() * scale).to(g.dtype) for g in ctx.saved_tensors)
         return (*grads, None, None)
 
 

@@ -60,3 +60,15 @@ def test_float16_keeps_gradients_that_a_mean_would_lose() -> None:
     loss = linear_cross_entropy(hidden, weight, torch.randint(0, WORDS, (many,)))
     (grad,) = torch.autograd.grad(loss * 2.0**16, hidden)
     assert (grad != 0).float().mean() > 0.99
+
+
+def test_half_precision_rounds_each_gradient_but_not_all_of_them_one_way() -> None:
+    """A third is 0.2 % off in bfloat16; were the mean's divisor rounded, so would be every gradient."""
+    torch.manual_seed(0)
+    exact = torch.randn(3, 4096, requires_grad=True)
+    weight, targets = torch.randn(WORDS, 4096) / 64, torch.tensor([1, 2, 3])
+    half = exact.detach().bfloat16().requires_grad_()
+    (found,) = torch.autograd.grad(linear_cross_entropy(half, weight, targets), half)
+    (expected,) = torch.autograd.grad(linear_cross_entropy(exact, weight, targets), exact)
+    ratio = float((found.float() * expected).sum() / (expected * expected).sum())
+    assert ratio == pytest.approx(1, abs=1e-3)
