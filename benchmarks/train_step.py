@@ -208,7 +208,8 @@ def main() -> None:
                     row = measure(build, options, shapes, task, size, *rest[2:])
                     if "error" in row:
                         row = measure(build, options, shapes, task, size // 2, *rest[2:])
-                result["rows"].append({**key, "date": circumstances["date"], **row})
+                origin = {name: circumstances[name] for name in ("date", "command")}
+                result["rows"].append({**key, **origin, **row})
                 print(json.dumps(result["rows"][-1]), flush=True)
                 out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(describe(result))

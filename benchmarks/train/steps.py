@@ -19,6 +19,7 @@ from benchmarks.train.shapes import CLIP_MEAN, CLIP_STD, Batch, Shapes, build_ll
 from llava_tuning.training.attention import PACKED
 from llava_tuning.training.dataset import collate
 from llava_tuning.training.model import LeanLLaVAModel, load_llm
+from llava_tuning.training.optim import UnhurriedOptimWrapper
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Ours:
             visual_encoder=tower,
             use_activation_checkpointing=without == "recomputing only where needed" or checkpointing,
             memory_limit=memory_limit,
-            compile_layers=without != "compiled layers",
+            compile_layers=without != "compiled layers" and not task.four_bit,  # as in `fit_to_machine`
             frozen_fp8=frozen_fp8,
             compute_dtype=str(half).removeprefix("torch."),
             **frozen(task),
@@ -108,7 +109,7 @@ class Ours:
         if differentiated:
             tower.embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_())
         fused = cuda and without != "fused AdamW"
-        self.optimizer = OptimWrapper(adamw(self.model, task, fused), clip_grad={"max_norm": 1.0})
+        self.optimizer = UnhurriedOptimWrapper(adamw(self.model, task, fused), clip_grad={"max_norm": 1.0})
         self.device = device
 
     def data(self, batch: Batch) -> dict[str, Any]:
@@ -137,15 +138,17 @@ class XTuner:
     """`LLaVAModel` of XTuner 0.2.0 with the settings of its own configs: float16 AMP, checkpointing, padding.
 
     Full finetuning, which XTuner runs under DeepSpeed, has float32 weights here, since float16 ones cannot be
-    unscaled.
+    unscaled. `amp=False` computes all in float32.
     """
 
-    def __init__(self, shapes: Shapes, task: Task, device: str, checkpointing: bool = True) -> None:
-        cuda = device == "cuda"
+    def __init__(
+        self, shapes: Shapes, task: Task, device: str, checkpointing: bool = True, amp: bool = True
+    ) -> None:
+        half = device == "cuda" and amp
         if task.four_bit:
             llm = _four_bit(task.four_bit)
         else:
-            dtype = torch.float16 if cuda and task.kind != "full" else torch.float32
+            dtype = torch.float16 if half and task.kind != "full" else torch.float32
             llm = build_llm(shapes, dtype, "sdpa", device)
         tower = build_vision_tower(shapes, torch.float32, device)
         self.shapes = shapes
@@ -157,7 +160,7 @@ class XTuner:
         optimizer = adamw(self.model, task, fused=False)
         self.optimizer: OptimWrapper = (
             AmpOptimWrapper(optimizer=optimizer, clip_grad=clip, loss_scale="dynamic", dtype="float16")
-            if cuda
+            if half
             else OptimWrapper(optimizer, clip_grad=clip)
         )
 

@@ -19,7 +19,7 @@ train_dataloader = dict(
 )
 train_cfg = dict(type="xtuner.engine.runner.TrainLoop")
 optim_wrapper = dict(
-    type="mmengine.optim.OptimWrapper",
+    type="llava_tuning.training.optim.UnhurriedOptimWrapper",
     optimizer=dict(type="torch.optim.AdamW"),
     clip_grad=dict(error_if_nonfinite=False),
 )

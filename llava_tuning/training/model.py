@@ -25,6 +25,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor
 from llava_tuning.training.attention import PACKED, Layout
 from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.dropout import draw_seeds, hash_dropouts
 from llava_tuning.training.float8 import convert_frozen
 from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer, vision_layer
 from llava_tuning.training.loss import linear_cross_entropy
@@ -135,6 +136,7 @@ class LeanLLaVAModel(LLaVAModel):
         self._compile = compile_layers
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained = [weight for weight in self.parameters() if weight.requires_grad]
+        self._dropouts = hash_dropouts(part for part in self.modules() if isinstance(part, LoraLayer))
         if frozen_fp8:
             convert_frozen(self.language_model().model.layers)
             convert_frozen(self._tower().encoder)
@@ -247,6 +249,8 @@ class LeanLLaVAModel(LLaVAModel):
         """
         if mode not in ("loss", "tensor"):
             raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
+        if self._compile and self.training:
+            draw_seeds(self._dropouts)
         with self.autocast():
             embeds = self.embed(data["input_ids"], data.get("pixel_values"), data.get("picture_positions"))
             at = data["supervised"] if mode == "loss" else None
