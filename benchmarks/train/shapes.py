@@ -9,8 +9,10 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
+from llava_tuning.models.llava import new_projector
 from llava_tuning.training.estimate import Load, Training
 from llava_tuning.training.model import accept_bytes, load_vision_tower
+from llava_tuning.training.plan import count, lora_size
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -202,14 +204,23 @@ def _sample(
 
 def training_of(shapes: Shapes, task: Any) -> Training:
     """What `estimate` needs to know of shapes and a task of `steps.TASKS`."""
+    text, picture = LlamaConfig(**shapes.text), CLIPVisionConfig(**shapes.picture)
+    with torch.device("meta"):
+        llm, tower = LlamaForCausalLM(text), CLIPVisionModel(picture)
+        projector = new_projector(picture.hidden_size, text.hidden_size)
+    whole = count(llm) if task.kind == "full" else 0
+    trained = count(projector) + whole
+    trained += lora_size(llm, {"r": task.rank}) + lora_size(tower, {"r": task.vision_rank})
     return Training(
-        LlamaConfig(**shapes.text),
-        CLIPVisionConfig(**shapes.picture),
+        text,
+        picture,
         full=task.kind == "full",
         rank=task.rank,
         dropout=task.dropout,
         vision_rank=task.vision_rank,
         four_bit=task.four_bit is not None,
+        trained_parameters=trained,
+        frozen_parameters=count(llm) + count(tower) - whole,
     )
 
 

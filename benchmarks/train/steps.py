@@ -100,7 +100,7 @@ class Ours:
             visual_encoder=tower,
             use_activation_checkpointing=without == "recomputing only where needed" or checkpointing,
             memory_limit=memory_limit,
-            compile_layers=without != "compiled layers" and not task.four_bit,  # as in `fit_to_machine`
+            compile_layers=without != "compiled layers",
             frozen_fp8=frozen_fp8,
             compute_dtype=str(half).removeprefix("torch."),
             **frozen(task),

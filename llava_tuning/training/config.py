@@ -279,9 +279,8 @@ def fit_to_machine(
             "seed": config.seed or 0,
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
-    # Not tried: compiling under DeepSpeed, and 4-bit layers.
-    tried = not deepspeed and not config.load_in_4bit
-    config.model.compile_layers = config.compile_layers and tried and total >= COMPILED_FROM
+    # Not tried: compiling under DeepSpeed.
+    config.model.compile_layers = config.compile_layers and not deepspeed and total >= COMPILED_FROM
     config.train_cfg.max_iters = total
     config.param_scheduler = schedule(total, config.warmup_ratio)
     if total < config.save_steps:

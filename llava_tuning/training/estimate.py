@@ -108,7 +108,7 @@ def layer_bytes(training: Training, tokens: float) -> float:
 
     In bfloat16: the inputs of attention, feed-forward and the next layer, queries, keys, values, attention's
     output, gate and up. Where weights train, the product of gate and up as well; LoRA keeps each matrix's
-    input after dropout, and which values dropout took.
+    input after dropout.
     """
     hidden, inner = training.text.hidden_size, training.text.intermediate_size
     narrow = hidden * training.text.num_key_value_heads // training.text.num_attention_heads
@@ -117,7 +117,7 @@ def layer_bytes(training: Training, tokens: float) -> float:
         kept += 2 * inner
     elif training.rank:
         inputs = 6 * hidden + inner
-        kept += 3 * inputs if training.dropout else 2 * (2 * hidden + inner)
+        kept += 2 * (inputs if training.dropout else 2 * hidden + inner)
         kept += 2 * 7 * training.rank
     return tokens * kept
 
@@ -126,16 +126,15 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
     """Peak memory of one process in bytes, when `recomputed` layers keep nothing but their input.
 
     What trains takes 16 bytes a parameter (float32 weight, gradient, AdamW's two moments; 20 among several
-    processes), what is frozen 2, a 4-bit matrix 0.6; in full finetuning the layers' weights are held in
-    bfloat16 besides.
+    processes), what is frozen 2, a 4-bit matrix 0.5 and its scales 4 for each 64 parameters; in full
+    finetuning the layers' weights are held in bfloat16 besides.
     """
     text, picture = training.text, training.picture
     layers = text.num_hidden_layers
     base: float = training.trained_parameters * (16 if processes == 1 else 20)
     base += training.frozen_parameters * 2
-    if training.four_bit:  # the layers' matrices in 4 bits, embeddings and head in float32
-        base += layers * sum(a * b for a, b in training.linear) * (0.6 - 2)
-        base += 2 * text.vocab_size * text.hidden_size * (4 - 2)
+    if training.four_bit:
+        base += layers * sum(a * b for a, b in training.linear) * (0.5 + 4 / 64 - 2)
     if training.full:
         base += 2 * layers * sum(a * b for a, b in training.linear)
     layer = layer_bytes(training, load.tokens)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
@@ -27,13 +27,14 @@ from llava_tuning.training.attention import PACKED, Layout
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.dropout import draw_seeds, hash_dropouts
 from llava_tuning.training.float8 import convert_frozen
+from llava_tuning.training.four_bit import convert_four_bit
 from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer, vision_layer
 from llava_tuning.training.loss import linear_cross_entropy
 from llava_tuning.training.recompute import Mode, Recompute
 
 
 def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> LlamaForCausalLM:
-    """The language model of a prepared directory; NF4 with double quantisation when `load_in_4bit`.
+    """The language model of a prepared directory; NF4 when `load_in_4bit`.
 
     Raises:
         UserError: weights are missing from the directory.
@@ -44,7 +45,6 @@ def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> 
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=weights,
         )
     loaded: Any = LlamaForCausalLM.from_pretrained(
@@ -137,6 +137,8 @@ class LeanLLaVAModel(LLaVAModel):
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained = [weight for weight in self.parameters() if weight.requires_grad]
         self._dropouts = hash_dropouts(part for part in self.modules() if isinstance(part, LoraLayer))
+        if getattr(self.language_model(), "is_quantized", False):
+            convert_four_bit(self.language_model().model.layers)
         if frozen_fp8:
             convert_frozen(self.language_model().model.layers)
             convert_frozen(self._tower().encoder)
@@ -148,9 +150,8 @@ class LeanLLaVAModel(LLaVAModel):
         return cfg
 
     def _prepare_llm_for_lora(self, lora_config: Any, use_activation_checkpointing: bool = True) -> None:
-        if getattr(self.llm, "is_quantized", False):
-            # Only a quantised base wants its norms in float32; for others this would double the memory.
-            self.llm = prepare_model_for_kbit_training(self.llm, use_gradient_checkpointing=False)
+        # peft's preparation of quantised models would hold embeddings, head and norms in float32; norms are
+        # computed in it anyway.
         self.llm = get_peft_model(self.llm, _with_targets(self._parse_lora_config(lora_config), self.llm))
         _leave_inputs_alone(self.llm)
 

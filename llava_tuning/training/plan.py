@@ -164,29 +164,31 @@ def plan(
         llm = LlamaForCausalLM(LlamaConfig.from_pretrained(config.llm))
         vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))
         projector = new_projector(vision.config.hidden_size, llm.config.hidden_size)
-    trained, frozen = _count(projector), _count(vision)
+    trained, frozen = count(projector), count(vision)
     lora: Any = config.llm_lora
     training = Training(llm.config, vision.config, four_bit=config.load_in_4bit, frozen_fp8=config.frozen_fp8)
     if lora is not None:
-        trained += _lora_size(llm, lora)
+        trained += lora_size(llm, lora)
         training = replace(training, rank=lora["r"], dropout=lora.get("lora_dropout", 0.0))
     if config.visual_encoder_lora is not None:
-        trained += _lora_size(vision, config.visual_encoder_lora)
+        trained += lora_size(vision, config.visual_encoder_lora)
         training = replace(training, vision_rank=config.visual_encoder_lora["r"])
     if config.freeze_llm:
-        frozen += _count(llm)
+        frozen += count(llm)
     else:
-        trained += _count(llm)
+        trained += count(llm)
         training = replace(training, full=lora is None)
     training = replace(training, trained_parameters=trained, frozen_parameters=frozen)
     return Plan(records, steps, processes, training, samples, card, deepspeed)
 
 
-def _count(module: torch.nn.Module) -> int:
+def count(module: torch.nn.Module) -> int:
+    """Parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _lora_size(module: torch.nn.Module, lora: Any) -> int:
+def lora_size(module: torch.nn.Module, lora: Any) -> int:
+    """Parameters of the adapters that `lora` (peft's LoraConfig as a dict) puts on a module."""
     wanted = lora.get("target_modules")
     size = 0
     for name, part in module.named_modules():

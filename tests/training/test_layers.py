@@ -62,7 +62,8 @@ def run(model: Any, row: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize(
-    ("kind", "checkpointing"), [("pretrain", False), ("lora", True), ("full", False), ("vision_lora", True)]
+    ("kind", "checkpointing"),
+    [("pretrain", False), ("lora", True), ("full", False), ("vision_lora", True), ("qlora", False)],
 )
 def test_compiling_changes_nothing_and_happens_once(
     kind: str, checkpointing: bool, build: Callable[..., Any], dataset: Any, graphs: list[int]

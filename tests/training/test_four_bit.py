@@ -1,0 +1,79 @@
+"""Products with frozen 4-bit weights: those of bitsandbytes, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit, Params4bit
+from mmengine.config import Config
+from torch import nn
+from xtuner.registry import BUILDER
+
+from llava_tuning.training.four_bit import FrozenFourBitLinear, convert_four_bit
+
+
+def quantised(rows: int, columns: int, bias: bool, nested: bool) -> Linear4bit:
+    torch.manual_seed(0)
+    layer = Linear4bit(columns, rows, bias=bias, compute_dtype=torch.float32, quant_type="nf4")
+    options = {"requires_grad": False, "compress_statistics": nested, "quant_type": "nf4"}
+    layer.weight = Params4bit(torch.randn(rows, columns), **options)
+    return layer.requires_grad_(False).to("cpu")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_output_and_gradient_are_those_of_bitsandbytes(bias: bool, nested: bool) -> None:
+    theirs = quantised(96, 64, bias, nested)
+    x = torch.randn(2, 5, 64, requires_grad=True)
+    expected, found = theirs(x), FrozenFourBitLinear(theirs)(x)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(found)
+    grads = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (found, expected)]
+    torch.testing.assert_close(*grads)
+
+
+def test_casting_a_model_leaves_the_scales_alone() -> None:
+    layer = FrozenFourBitLinear(quantised(64, 64, bias=False, nested=False))
+    x = torch.randn(3, 64)
+    expected = layer(x)
+    torch.testing.assert_close(layer.bfloat16()(x), expected, rtol=0, atol=0)
+
+
+def test_all_quantised_layers_are_replaced_and_no_other() -> None:
+    model = nn.Sequential(quantised(64, 64, False, False), nn.Linear(64, 64))
+    assert convert_four_bit(model) == 1
+    assert [type(layer) for layer in model] == [FrozenFourBitLinear, nn.Linear]
+
+
+def test_qlora_trains_as_lora_over_the_rounded_weights(
+    build: Callable[..., Any], batch: dict[str, Any]
+) -> None:
+    quantised, whole = build("qlora"), build("lora")
+    bases = dict(whole.llm.named_modules())
+    replaced = 0
+    for name, module in quantised.llm.named_modules():
+        if isinstance(module, FrozenFourBitLinear):
+            eye = torch.eye(module.in_features)
+            bases[name].weight.data = module(eye).T.contiguous()
+            replaced += 1
+    assert replaced == 2 * 7
+    expected, found = whole(batch)["loss"], quantised(batch)["loss"]
+    torch.testing.assert_close(found, expected)
+    expected.backward()
+    found.backward()
+    grads = {name: weight.grad for name, weight in quantised.named_parameters() if weight.requires_grad}
+    assert any("lora_A" in name for name in grads)
+    for name, weight in whole.named_parameters():
+        if weight.requires_grad:
+            torch.testing.assert_close(grads[name], weight.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_nothing_of_a_quantised_model_is_widened(load_config: Callable[..., Config]) -> None:
+    config = load_config("lora")
+    config.model.llm.update(dtype="bfloat16", load_in_4bit=True)
+    model = BUILDER.build(config.model).language_model()
+    kept = (model.lm_head, model.get_input_embeddings(), model.model.norm)
+    assert {module.weight.dtype for module in kept} == {torch.bfloat16}
