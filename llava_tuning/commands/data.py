@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -56,6 +57,43 @@ def scenes(
 
 
 @data.command()
+def identity(
+    name: Annotated[str, typer.Option(help="What the assistant is called.")],
+    owner: Annotated[str, typer.Option(help="The person or group that made it.")],
+    out: Out,
+    language: Annotated[Literal["en", "zh", "both"], typer.Option(help="English, Chinese or both.")] = "en",
+    seed: Annotated[int, typer.Option(help="Chooses what is held out, answers and contexts.")] = 0,
+) -> None:
+    """Write conversations that teach a name and maker, and held-out questions to test them with."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from llava_tuning.data.identity.generate import write_identity
+    from llava_tuning.data.identity.who import Identity
+
+    who = Identity(name, owner)  # a bad name leaves no folder behind
+    written = write_identity(_folder(out), who, language, seed)
+    table = Table("language", "kind of question", "training", "held out", title="records")
+    counts = written.records
+    for code, kind in dict.fromkeys((code, kind) for _, code, kind in counts):
+        held_out = sum(counts[file, code, kind] for file in written.paths if file != "train")
+        table.add_row(code, kind, str(counts["train", code, kind]), str(held_out))
+    Console().print(table)
+    for code, number in written.wordings.items():
+        typer.echo(f"{code}: {number} different identity questions")
+    for file, path in written.paths.items():
+        rows = sum(number for (key, _, _), number in counts.items() if key == file)
+        typer.echo(f"{file}: {path} ({rows:,} records)")
+    train = written.paths["train"]
+    size = 5 * sum(number for (key, _, _), number in counts.items() if key == "train")
+    typer.echo(
+        "next, with general conversations of yours so that nothing else is forgotten:\n"
+        f"  llava-tuning data mix {quote(str(train))}:0.2 GENERAL.json:0.8 --size {size} "
+        f"--out {quote(str(out / 'mix.json'))}"
+    )
+
+
+@data.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="JSON or JSONL file.")],
     out: Annotated[Path, typer.Argument(help="File to write, .json or .jsonl.")],
@@ -78,7 +116,9 @@ def convert(
 
 @data.command()
 def mix(
-    files: Annotated[list[str], typer.Argument(help="Data files, each FILE or FILE:WEIGHT.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Data files of any shape that `convert` knows: FILE or FILE:WEIGHT.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write, .json or .jsonl.")],
     size: Annotated[int | None, typer.Option(min=1, help="Records of the mix, with weights.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses records and their order.")] = 0,
@@ -89,7 +129,9 @@ def mix(
     parts = mix_files([parse_source(file) for file in files], out, size, seed)
     total = sum(part.taken for part in parts)
     for part in parts:
-        typer.echo(f"{part.path}: {part.taken:,} ({part.taken / total:.0%}), {part.distinct:,} different")
+        converted = f", {part.converted:,} of the file converted" if part.converted else ""
+        share = f"{part.taken:,} ({part.taken / total:.0%}), {part.distinct:,} different"
+        typer.echo(f"{part.path}: {share}{converted}")
     for warning in warnings(parts):
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{out}: {total:,} records; image folder: {out.parent}")

@@ -88,8 +88,12 @@ def convert_file(
     return Conversion(write_json(out, records), skipped)
 
 
-def convert_row(row: Any, fallback_id: str, out: Path, format: Format | None = None) -> Record:
+def convert_row(row: Any, fallback_id: str, out: Path | None, format: Format | None = None) -> Record:
     """One LLaVA record from a row of any of FORMATS.
+
+    Args:
+        fallback_id: the id of a row that has none.
+        out: pictures inside the row are written beside this file; None refuses them.
 
     Raises:
         Unconvertible: what is wrong with the row and the remedy.
@@ -141,7 +145,7 @@ def detect_format(row: dict[str, Any]) -> Format:
     )
 
 
-def _read_llava(row: dict[str, Any], out: Path) -> _Parts:
+def _read_llava(row: dict[str, Any], out: Path | None) -> _Parts:
     turns = []
     if row.get("system"):
         turns.append(("system", _text(row["system"], "system")))
@@ -150,7 +154,7 @@ def _read_llava(row: dict[str, Any], out: Path) -> _Parts:
     return _Parts(turns)
 
 
-def _read_openai(row: dict[str, Any], out: Path) -> _Parts:
+def _read_openai(row: dict[str, Any], out: Path | None) -> _Parts:
     parts = _Parts([])
     for number, message in enumerate(_turn_list(row, "messages", "conversations", "conversation"), 1):
         speaker = _speaker(message.get("role"), number)
@@ -177,7 +181,7 @@ def _read_openai(row: dict[str, Any], out: Path) -> _Parts:
     return parts
 
 
-def _read_alpaca(row: dict[str, Any], out: Path) -> _Parts:
+def _read_alpaca(row: dict[str, Any], out: Path | None) -> _Parts:
     instruction = _text(row.get("instruction"), "instruction")
     extra = _text(row.get("input") or "", "input")
     turns = []
@@ -192,7 +196,7 @@ def _read_alpaca(row: dict[str, Any], out: Path) -> _Parts:
     return _Parts(turns)
 
 
-def _read_xtuner(row: dict[str, Any], out: Path) -> _Parts:
+def _read_xtuner(row: dict[str, Any], out: Path | None) -> _Parts:
     turns: list[tuple[str, str]] = []
     for number, turn in enumerate(_turn_list(row, "conversation", "conversations"), 1):
         if system := turn.get("system"):
@@ -204,7 +208,7 @@ def _read_xtuner(row: dict[str, Any], out: Path) -> _Parts:
     return _Parts(turns)
 
 
-_READERS: dict[Format, Callable[[dict[str, Any], Path], _Parts]] = {
+_READERS: dict[Format, Callable[[dict[str, Any], Path | None], _Parts]] = {
     "llava": _read_llava,
     "sharegpt": _read_llava,
     "openai": _read_openai,
@@ -247,12 +251,16 @@ def _named_images(row: dict[str, Any]) -> list[str]:
     return images
 
 
-def _picture(value: Any, number: int, out: Path) -> str:
+def _picture(value: Any, number: int, out: Path | None) -> str:
     """The path of an image_url part; a `data:` address is written to a file."""
     url = value.get("url") if isinstance(value, dict) else value
     if not isinstance(url, str) or not url:
         raise Unconvertible(f"turn {number} has a picture without an address; give a path or a data: address")
     if url.startswith("data:"):
+        if out is None:
+            raise Unconvertible(
+                f"turn {number} holds a picture itself; run `llava-tuning data convert` on the file first"
+            )
         try:
             return save_data_url(url, out.parent, f"{out.stem}_images")
         except UserError as error:

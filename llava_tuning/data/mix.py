@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
-from llava_tuning.data.load import load_records
-from llava_tuning.data.records import Record, write_json
+from llava_tuning.data.convert import Unconvertible, convert_row
+from llava_tuning.data.load import record_label
+from llava_tuning.data.records import Record, read_json_rows, write_json
+from llava_tuning.data.structure import row_problems
 from llava_tuning.errors import UserError
 
 LARGE_SHARE = 0.01  # one record taking more of a set than this is learnt by heart
@@ -25,11 +28,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """What one source gave: `taken` records of the mix, made of `distinct` different ones."""
+    """What one source gave: `taken` records of the mix, `distinct` of them with different content.
+
+    Attributes:
+        converted: records of the source that were in another shape (OpenAI, Alpaca, ShareGPT, XTuner).
+        answers: first question → its answers, of taken records without picture and system prompt.
+    """
 
     path: Path
     taken: int
     distinct: int
+    converted: int = 0
+    answers: Mapping[str, set[str]] = field(default_factory=dict, repr=False)
 
 
 def parse_source(text: str) -> Source | Path:
@@ -56,7 +66,8 @@ def mix_files(
     """Write a shuffled mix of data files to `out`; pictures are then named relative to `out`'s folder.
 
     Args:
-        sources: all with weights, which need a `size`; or all without, which takes every record once.
+        sources: files of LLaVA records, or of another shape that `data convert` recognises; all with weights,
+            which need a `size`, or all without, which takes every record once.
         size: records of the mix. A source too small for its share repeats its records evenly.
         seed: chooses the records and their order.
 
@@ -69,32 +80,73 @@ def mix_files(
     if bool(weighted) != (size is not None):
         raise UserError("weights and --size belong together; give both, or neither to take every record once")
     paths = [source.path if isinstance(source, Source) else source for source in sources]
-    sets = [load_records(path) for path in paths]
+    read = [_read(path) for path in paths]
+    sets = [records for records, _ in read]
     counts = [len(records) for records in sets]
     if size is not None:
         counts = _shares([source.weight for source in weighted], size)
     rng = random.Random(seed)
     mixed: list[Record] = []
     parts: list[Part] = []
-    for number, (path, records, count) in enumerate(zip(paths, sets, counts, strict=True)):
+    for number, (path, (records, converted), count) in enumerate(zip(paths, read, counts, strict=True)):
         taken = _take(records, count, rng)
         mixed += [_moved(record, path, out, f"{number}-{i}") for i, record in enumerate(taken)]
-        parts.append(Part(path, count, min(count, len(records))))
+        parts.append(Part(path, count, len({_content(r) for r in taken}), converted, _first_answers(taken)))
     rng.shuffle(mixed)
     write_json(out, mixed)
     return parts
 
 
 def warnings(parts: Sequence[Part]) -> list[str]:
-    """A sentence for each source whose single records take so large a share that they are learnt by heart."""
+    """What spoils a mix, a sentence each.
+
+    A source whose single records take so large a share that they are learnt by heart, and two sources that
+    answer the same questions differently.
+    """
     total = sum(part.taken for part in parts)
-    return [
+    found = [
         f"{part.path}: each of its {part.distinct:,} records makes up "
         f"{part.taken / part.distinct / total:.1%} of the mix, so the model will "
         "learn it by heart; give more different records or a smaller weight"
         for part in parts
         if part.distinct and part.taken / part.distinct / total > LARGE_SHARE
     ]
+    for one, other in combinations(parts, 2):
+        both = [question for question in one.answers if question in other.answers]
+        if clashes := [q for q in both if one.answers[q].isdisjoint(other.answers[q])]:
+            found.append(
+                f"{one.path} and {other.path} answer {len(clashes):,} of the same questions differently, "
+                f"e.g. {clashes[0]!r}, so the model will mix the two up; remove those of one file"
+            )
+    return found
+
+
+def _read(path: Path) -> tuple[list[Record], int]:
+    """The records of a file, and how many of them were in another shape."""
+    records, converted = [], 0
+    for index, row in read_json_rows(path):
+        if not row_problems(row):
+            records.append(Record.model_validate(row))
+            continue
+        try:
+            records.append(convert_row(row, f"{path.stem}-{index}", None))
+        except Unconvertible as error:
+            raise UserError(f"{path}: {record_label(index, row)} {error}") from None
+        converted += 1
+    return records, converted
+
+
+def _content(record: Record) -> tuple[object, ...]:
+    return (record.image, *((turn.from_, turn.value) for turn in record.conversations))
+
+
+def _first_answers(records: Iterable[Record]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for record in records:
+        if record.image is None and record.conversations[0].from_ == "human":
+            question, answer = record.conversations[:2]
+            found.setdefault(question.value.strip(), set()).add(answer.value.strip())
+    return found
 
 
 def _shares(weights: Sequence[float], size: int) -> list[int]:

@@ -49,11 +49,13 @@ class Record(BaseModel):
         return {"id": self.id, "image": self.image, "conversations": turns}
 
 
-def make_record(record_id: str, image: str | None, turns: Iterable[tuple[str, str]]) -> Record:
+def make_record(
+    record_id: str, image: str | None, turns: Iterable[tuple[str, str]], system: str | None = None
+) -> Record:
     """A record from (question, answer) pairs; the picture marker goes in front of the first question."""
-    conversation: list[Turn] = []
-    for question, answer in turns:
-        marker = f"{IMAGE_MARKER}\n" if image and not conversation else ""
+    conversation = [Turn.model_validate({"from": "system", "value": system})] if system else []
+    for number, (question, answer) in enumerate(turns):
+        marker = f"{IMAGE_MARKER}\n" if image and not number else ""
         conversation.append(Turn.model_validate({"from": "human", "value": marker + question}))
         conversation.append(Turn.model_validate({"from": "gpt", "value": answer}))
     return Record(id=record_id, image=image, conversations=conversation)

@@ -82,3 +82,48 @@ def test_a_name_with_a_colon_is_a_file_when_it_exists(tmp_path: Path) -> None:
     odd = tmp_path / "set:1.json"
     odd.write_text(json.dumps([]))
     assert parse_source(str(odd)) == odd
+
+
+def test_other_shapes_are_converted_on_the_way(tmp_path: Path) -> None:
+    rows: dict[str, dict[str, object]] = {
+        "alpaca": {"instruction": "Say hi.", "input": "", "output": "Hi."},
+        "openai": {
+            "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]
+        },
+        "sharegpt": {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]},
+    }
+    for name, row in rows.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps([row]))
+    out = tmp_path / "mix" / "out.json"
+    files = [str(tmp_path / f"{name}.json") for name in rows]
+    result = CliRunner().invoke(_build(), ["data", "mix", *files, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("1 of the file converted") == 3
+    assert {record.conversations[1].value for record in load_records(out)} == {"Hi.", "Ada.", "So."}
+
+
+def test_a_picture_inside_a_file_sends_to_convert_and_nothing_is_written(tmp_path: Path) -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    messages = [{"role": "user", "content": [part]}, {"role": "assistant", "content": "red"}]
+    (tmp_path / "a.json").write_text(json.dumps([{"messages": messages}]))
+    with pytest.raises(UserError, match="data convert"):
+        mix_files([tmp_path / "a.json"], tmp_path / "out.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_one_record_written_many_times_counts_once(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [make_record(str(i), None, [("Who?", "Momo.")]) for i in range(50)])
+    write_json(tmp_path / "b.json", [make_record(str(i), None, [(f"q{i}", f"a{i}")]) for i in range(200)])
+    parts = mix_files([tmp_path / "a.json", tmp_path / "b.json"], tmp_path / "out.json")
+    assert [part.distinct for part in parts] == [1, 200]
+    assert len(warnings(parts)) == 1 and "each of its 1 records makes up 20.0%" in warnings(parts)[0]
+
+
+def test_files_that_answer_a_question_differently_are_told_of(tmp_path: Path) -> None:
+    same = [make_record(str(i), None, [(f"q{i}", f"a{i}")]) for i in range(200)]
+    write_json(tmp_path / "a.json", [*same, make_record("x", None, [("Who are you?", "I'm Momo.")])])
+    write_json(tmp_path / "b.json", [*same, make_record("x", None, [("Who are you?", "I'm Elena.")])])
+    write_json(tmp_path / "c.json", same)
+    parts = mix_files([tmp_path / f"{name}.json" for name in "abc"], tmp_path / "out.json")
+    (warning,) = warnings(parts)
+    assert "a.json" in warning and "b.json answer 1 of the same" in warning and "'Who are you?'" in warning
