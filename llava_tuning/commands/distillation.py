@@ -103,7 +103,7 @@ def distill(
         typer.echo(f"not answered: {failure}", err=True)
     if len(summary.failures) > _SHOWN:
         typer.echo(f"... and {len(summary.failures) - _SHOWN:,} more", err=True)
-    repeated = f", {summary.repeated:,} questions asked once with another" if summary.repeated else ""
+    repeated = f"; repeated questions, asked once: {summary.repeated:,}" if summary.repeated else ""
     typer.echo(f"{out}: {summary.records:,} records, {summary.added:,} of them new{repeated}")
     typer.echo(f"image folder: {folder}")
     if summary.failures:

@@ -101,7 +101,9 @@ def _first_list(reply: str) -> list[Any] | None:
     while start >= 0:
         try:
             value = decoder.raw_decode(reply, start)[0]
-        except (ValueError, RecursionError):
+        except RecursionError:  # brackets without end: each of them would take as long
+            return None
+        except ValueError:
             value = None
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import shutil
@@ -20,6 +21,8 @@ from typer.testing import CliRunner
 from llava_tuning.cli import _build
 from llava_tuning.data.check import check_file
 from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import GREEDY, ChatMessage, load_backend
+from llava_tuning.models.pictures import picture_from_data_url
 
 if TYPE_CHECKING:
     from tests.distillation.conftest import FakeClock, FakeTeacher
@@ -28,12 +31,15 @@ KEY = "sk-very-secret/0123456789"
 FIVE = [{"question": f"Question {n}?", "answer": f"Answer {n}."} for n in range(1, 6)]
 
 
+command_line = functools.cache(_build)  # each building adds all commands anew
+
+
 class Run:
     """The command, its exit status and what it printed."""
 
     def __init__(self, teacher: FakeTeacher, *arguments: str | Path) -> None:
         command = ["data", "distill", "--teacher-url", teacher.url, *map(str, arguments)]
-        result = CliRunner().invoke(_build(), command)
+        result = CliRunner().invoke(command_line(), command)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         self.status, self.output = result.exit_code, result.output
@@ -93,6 +99,31 @@ def test_the_picture_that_is_sent_is_the_picture_of_the_question(
     assert sorted(row["image"] for row in read(out)) == sorted(files.values())
 
 
+def test_answers_belong_to_their_pictures(
+    teacher: FakeTeacher, default_model: Path, tmp_path: Path, out: Path
+) -> None:
+    """The embedded model, behind the test's server, sees the picture that the record names."""
+    backend = load_backend(str(default_model), device="cpu")
+
+    def look(question: str) -> str:
+        picture = picture_from_data_url(str(teacher.pictures[-1]))
+        return backend.answer_batch([[ChatMessage("user", question, (picture,))]], GREEDY)[0]
+
+    teacher.answer = look
+    samples = Path(__file__).parents[2] / "assets" / "samples"
+    options = ("--images", samples, "--question", "What shape is in the image?", "--concurrency", "1")
+    assert Run(teacher, *options, "--out", out).status == 0
+    answers = {row["image"]: row["conversations"][1]["value"] for row in read(out)}
+    assert set(answers) == {
+        "red_circle.png",
+        "blue_triangle.png",
+        "teal_triangle.png",
+        "yellow_rectangle.png",
+    }
+    for image, answer in answers.items():
+        assert answer in image and answer in ("circle", "triangle", "rectangle")
+
+
 def test_five_questions_make_one_record_a_picture(teacher: FakeTeacher, pictures: Path, out: Path) -> None:
     teacher.answer = lambda question: f"Of course!\n```json\n{json.dumps(FIVE)}\n```"
     options = ("--template", "five-questions", "--language", "Chinese")
@@ -150,7 +181,7 @@ def test_the_same_question_about_the_same_picture_is_asked_once(
     options = ("--images", pictures, "--out", out)
     run = Run(teacher, "--questions", write(tmp_path / "q.jsonl", rows), *options)
     assert run.status == 0
-    assert "4 records, 4 of them new, 2 questions asked once with another" in run.output
+    assert "4 records, 4 of them new; repeated questions, asked once: 2" in run.output
     assert sorted(row["id"] for row in read(out)) == ["a", "c", "d", "e"]
     # In another order, the record that is there answers both still.
     run = Run(teacher, "--questions", write(tmp_path / "q.jsonl", rows[::-1]), *options)
