@@ -254,6 +254,29 @@ def test_a_teacher_that_refuses_everything_ends_the_run_and_keeps_what_there_is(
     assert teacher.asked == ["Question 0?", "Question 1?", "Question 2?", "What?"]
 
 
+def test_requests_under_way_end_with_the_run(teacher: FakeTeacher, questions: Path, out: Path) -> None:
+    """While one question is being answered, the teacher refuses another for good."""
+    under_way, released = threading.Event(), threading.Event()
+
+    first = threading.Lock()
+
+    def hold_the_first() -> None:
+        if first.acquire(blocking=False):
+            under_way.set()
+            released.wait(60)
+        else:
+            under_way.wait(60)
+            teacher.key = KEY  # from the third request on
+
+    teacher.on_request = hold_the_first
+    try:
+        with pytest.raises(UserError, match="401"):
+            Run(teacher, "--questions", questions, "--out", out, "--concurrency", "2")
+    finally:
+        released.set()
+    assert len(teacher.requests) == 2 and len(read(out)) == 1
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
