@@ -80,12 +80,15 @@ async def distill(
     for question in questions[:limit]:
         try:
             key = await asyncio.to_thread(_content, question)
-        except OSError as error:
-            summary.failures.append(Failure(question, f"{question.path}: {error.strerror}; check the path"))
+        except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+            if question.id not in answered:
+                said = f"{question.path}: cannot be read ({error}); check the path"
+                summary.failures.append(Failure(question, said))
             continue
-        done_keys |= {key} if question.id in answered else set()
+        if question.id in answered:
+            done_keys.add(key)
+        summary.repeated += key in chosen
         chosen.setdefault(key, question)
-    summary.repeated = len(questions[:limit]) - len(summary.failures) - len(chosen)
     waiting = deque(question for key, question in chosen.items() if key not in done_keys)
     done, total = len(chosen) - len(waiting), len(chosen)
     progress(done, total)

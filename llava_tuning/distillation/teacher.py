@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
 
 import httpx
 
 from llava_tuning.distillation.pacing import Clock, Pace, RealClock
+from llava_tuning.distillation.replies import error_of, retry_after
 from llava_tuning.errors import UserError
 
 MAX_PAUSE_S = 600  # the longest pause that a teacher is waited for
@@ -197,7 +196,7 @@ class Teacher:
     def _json(self, response: httpx.Response) -> dict[str, Any]:
         try:
             body = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):  # RecursionError: brackets without end
             body = None
         if not isinstance(body, dict):
             raise Unanswered("the reply is not JSON; check --teacher-url", self._clean(response.text))
@@ -209,7 +208,7 @@ class Teacher:
         Raises:
             Unanswered, UserError: repeating it would not help this question, or any.
         """
-        message, code = _error(response)
+        message, code = error_of(response)
         said = self._clean(f"{response.status_code} {message}")
         if code == "insufficient_quota":
             raise UserError(f"{response.url}: {said}; raise the account's limit")
@@ -223,46 +222,6 @@ class Teacher:
     def _clean(self, text: str) -> str:
         """Without the key, which some servers repeat."""
         return text.replace(self._settings.key, "[key]") if self._settings.key else text
-
-
-def retry_after(headers: httpx.Headers) -> float:
-    """The pause in seconds that a reply asks for, by seconds or by date; 0 where it asks for none."""
-    value = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    until, sent = (_date(headers.get(name, "")) for name in ("retry-after", "date"))
-    if until is None:
-        return 0.0
-    # By the server's own clock where it tells it: this machine's may be wrong.
-    return max(0.0, (until - (sent or datetime.now(timezone.utc))).total_seconds())
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-
-
-def _error(response: httpx.Response) -> tuple[str, str | None]:
-    """(message, code) of a failed reply, in the shapes that servers give it; one line."""
-    code = None
-    try:
-        body = response.json()
-    except ValueError:
-        body = response.text
-    if isinstance(body, dict):
-        error = body.get("error") or body
-        if isinstance(error, dict):
-            code = error.get("code")
-            body = error.get("message") or error.get("detail") or error
-        else:
-            body = error
-    line = " ".join(str(body).split()) or response.reason_phrase
-    return (line if len(line) <= 300 else f"{line[:300]}…"), code
 
 
 def _base_url(given: str) -> str:

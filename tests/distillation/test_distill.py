@@ -217,7 +217,7 @@ def test_what_cannot_be_asked_is_listed_and_the_rest_is_asked(
     teacher: FakeTeacher, pictures: Path, tmp_path: Path, out: Path
 ) -> None:
     (pictures / "broken.png").write_bytes(b"not a picture")
-    names = ["gone.png", "broken.png", "red.png"]
+    names = ["gone.png", "broken.png", "red.png", "zero\0byte.png"]
     rows = [{"id": name, "question": "What?", "image": name} for name in names]
     teacher.fail(400, {"error": {"message": "no, thanks"}})
     options = ("--questions", write(pictures / "q.jsonl", rows), "--out", out)
@@ -227,14 +227,17 @@ def test_what_cannot_be_asked_is_listed_and_the_rest_is_asked(
         "gone.png (picture gone.png, 'What?'): ",
         "broken.png: not a picture in PNG",
         "red.png (picture red.png, 'What?'): 400 no, thanks",
-        "3 not answered",
+        "4 not answered",
     ):
         assert said in run.output
-    assert len(read(out.with_name("out.jsonl.failed.jsonl"))) == 3
-    for name, colour in zip(names, ("green", "blue"), strict=False):
-        Image.new("RGB", (9, 9), colour).save(pictures / name)
+    assert len(read(out.with_name("out.jsonl.failed.jsonl"))) == 4
+    for name in names[:2]:
+        Image.new("RGB", (9, 9), "green" if name == "gone.png" else "blue").save(pictures / name)
+    write(pictures / "q.jsonl", rows[:3])
     assert Run(teacher, *options).status == 0
     assert len(read(out)) == 3
+    (pictures / "gone.png").unlink()  # its answer is there already
+    assert Run(teacher, *options).status == 0
 
 
 def test_a_teacher_that_refuses_everything_ends_the_run_and_keeps_what_there_is(

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from llava_tuning.distillation.pacing import Pace
-from llava_tuning.distillation.teacher import Teacher, TeacherSettings, Unanswered, retry_after
+from llava_tuning.distillation.replies import retry_after
+from llava_tuning.distillation.teacher import Teacher, TeacherSettings, Unanswered
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def test_what_holds_for_one_question_is_told_in_the_servers_words(
     [
         (b"<html>a web page</html>", "not JSON", "<html>a web page</html>"),
         (b"[1]", "not JSON", "[1]"),
+        (b"[" * 100_000, "not JSON", "[" * 100_000),
         ({"choices": []}, "not a chat completion", "{'choices': []}"),
         ({"choices": [{"message": None}]}, "not a chat completion", "{'choices': [{'message': None}]}"),
     ],
