@@ -31,7 +31,7 @@ _PLACE_ERRORS = {
     errno.EPERM,
     errno.EROFS,
 }
-_MODULES = ("data", "models", "training", "inference", "evaluation", "web")
+_MODULES = ("data", "distillation", "models", "training", "inference", "evaluation", "web")
 
 
 @app.callback()

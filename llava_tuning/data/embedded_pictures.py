@@ -11,7 +11,8 @@ from PIL import Image
 
 from llava_tuning.models.pictures import FORMATS, picture_from_data_url
 
-_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
+# MPO: a JPEG file of several pictures, as some cameras write
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 
 
 def save_data_url(url: str, root: Path, folder: str) -> str:

@@ -13,6 +13,13 @@ from llava_tuning.errors import UserError
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_SENT = {
+    "PNG": "png",
+    "JPEG": "jpeg",
+    "MPO": "jpeg",
+    "WEBP": "webp",
+}  # MPO: a phone's JPEG with a second picture
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
 def open_picture(source: str | Path | bytes) -> Image.Image:
@@ -64,6 +71,29 @@ def picture_from_data_url(url: str) -> Image.Image:
         return open_picture(base64.b64decode(body, validate=True))
     except binascii.Error:
         raise UserError("the data: address is not valid base64; encode the picture again") from None
+
+
+def picture_to_data_url(file: Path) -> str:
+    """A picture file as a `data:image/...;base64,` address, for a model behind an OpenAI-compatible address.
+
+    The file's own bytes, if every reader shows them alike: PNG, JPEG or WebP, upright, opaque, one frame.
+    Anything else as `open_picture` shows it, in PNG (or JPEG, where it was one), so that the model over there
+    sees what a model here sees.
+
+    Raises:
+        UserError: as `open_picture`.
+    """
+    picture = open_picture(file)  # a file that is no picture is not read whole
+    data = file.read_bytes()
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        kind = _SENT.get(image.format or "")
+        opaque = image.mode in ("RGB", "L", "P") and "transparency" not in image.info
+        upright = image.getexif().get(_ORIENTATION, 1) == 1
+        if not (kind and opaque and upright and (kind == "jpeg" or getattr(image, "n_frames", 1) == 1)):
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG" if kind == "jpeg" else "PNG", quality=95)
+            kind, data = "jpeg" if kind == "jpeg" else "png", buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _on_white(image: Image.Image) -> Image.Image:

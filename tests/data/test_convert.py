@@ -15,6 +15,7 @@ from PIL import Image
 
 from llava_tuning.data.check import check_file
 from llava_tuning.data.convert import convert_file, convert_row
+from llava_tuning.data.embedded_pictures import save_data_url
 from llava_tuning.data.load import load_records
 from llava_tuning.data.records import Record, Turn, write_json
 from llava_tuning.errors import UserError
@@ -122,6 +123,15 @@ def test_a_data_address_becomes_a_file_beside_the_result(tmp_path: Path):
     assert record.image.startswith("out_images/")
     assert (tmp_path / record.image).read_bytes() == _png()
     assert check_file(tmp_path / "out.json", None)[0] == []
+
+
+def test_a_picture_file_of_several_pictures_is_kept_as_it_is(tmp_path: Path):
+    buffer = io.BytesIO()
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    first.save(buffer, "MPO", save_all=True, append_images=[second])
+    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    name = save_data_url(url, tmp_path, "pictures")
+    assert name.endswith(".jpg") and (tmp_path / name).read_bytes() == buffer.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from llava_tuning.errors import UserError
-from llava_tuning.models.pictures import open_picture, picture_from_data_url
+from llava_tuning.models.pictures import open_picture, picture_from_data_url, picture_to_data_url
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -107,3 +107,39 @@ def test_data_addresses() -> None:
             picture_from_data_url(address)
     with pytest.raises(UserError, match="not valid base64"):
         picture_from_data_url("data:image/png;base64,!!!")
+
+
+@pytest.mark.parametrize(("format", "kind"), [("PNG", "png"), ("JPEG", "jpeg"), ("WEBP", "webp")])
+def test_a_data_address_holds_the_file_itself(format: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.img").write_bytes(encoded(Image.effect_noise((9, 7), 50).convert("RGB"), format))
+    head, _, body = picture_to_data_url(tmp_path / "a.img").partition(",")
+    assert head == f"data:image/{kind};base64"
+    assert base64.b64decode(body) == (tmp_path / "a.img").read_bytes()
+
+
+def test_a_data_address_shows_what_is_shown_here(tmp_path: Path) -> None:
+    """What readers show in different ways, turned, transparent, moving or in a rare format, is settled."""
+    noise = Image.effect_noise((8, 4), 90).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    other = Image.new("RGB", (8, 4), "blue")
+    files = {
+        "turned.png": encoded(noise, exif=exif),
+        "clear.png": encoded(Image.new("RGBA", (8, 4), (255, 0, 0, 100))),
+        "moving.gif": encoded(noise, "GIF", save_all=True, append_images=[other]),
+        "moving.webp": encoded(noise, "WEBP", save_all=True, append_images=[other], lossless=True),
+        "old.bmp": encoded(noise, "BMP"),
+        "deep.png": encoded(Image.new("I;16", (8, 4), 40_000)),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        url = picture_to_data_url(tmp_path / name)
+        assert url.startswith("data:image/png;base64,"), name
+        assert base64.b64decode(url.partition(",")[2]) != data
+        assert picture_from_data_url(url).tobytes() == open_picture(tmp_path / name).tobytes(), name
+    (tmp_path / "turned.jpg").write_bytes(encoded(noise, "JPEG", exif=exif))
+    turned = picture_to_data_url(tmp_path / "turned.jpg")
+    assert turned.startswith("data:image/jpeg;base64,")
+    assert picture_from_data_url(turned).size == (4, 8)
+    with pytest.raises(UserError, match=r"gone\.png: no such picture file"):
+        picture_to_data_url(tmp_path / "gone.png")
