@@ -151,17 +151,18 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU: its memory, and its makers' figure for dense bfloat16 (or float16) products."""
+    """A GPU: its memory, its makers' figure for dense bfloat16 (or float16) products, use for float8."""
 
     name: str
     gib: int
     tflop_per_s: float
+    float8: bool = False
 
 
 # Makers' data sheets; where there are several sizes the usual one.
 CARDS = (
-    Card("H200", 141, 989),
-    Card("H100", 80, 989),
+    Card("H200", 141, 989, float8=True),
+    Card("H100", 80, 989, float8=True),
     Card("A100", 80, 312),
     Card("L40S", 48, 362),
     Card("A6000", 48, 155),

@@ -144,6 +144,7 @@ class LeanLLaVAModel(LLaVAModel):
             convert_frozen(self._tower().encoder)
         if projector_checkpoint is not None:
             self.load_projector(projector_checkpoint)
+        self.register_load_state_dict_post_hook(_miss_only_what_trains)
 
     def _dispatch_lm_model_cfg(self, cfg: Any, max_position_embeddings: int | None = None) -> Any:
         # XTuner would fetch the configuration with remote code allowed; `load_llm` needs nothing from it.
@@ -302,6 +303,12 @@ class LeanLLaVAModel(LLaVAModel):
     def state_dict(self, *args: Any, **kwargs: Any) -> OrderedDict[str, torch.Tensor]:
         """What is trained, under XTuner's names."""
         return super().state_dict(*args, **kwargs)
+
+
+def _miss_only_what_trains(model: nn.Module, keys: Any) -> None:
+    """Checkpoints hold no frozen weights: a resumed run is not told of thousands that it lacks."""
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    keys.missing_keys[:] = [key for key in keys.missing_keys if key in trained]
 
 
 def _with_targets(config: LoraConfig, module: nn.Module) -> LoraConfig:

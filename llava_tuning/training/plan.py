@@ -115,6 +115,8 @@ class Plan:
         return chosen if least <= chosen else None
 
     def _card(self, config: Config, card: Card) -> str:
+        if config.frozen_fp8 and not card.float8:
+            return f"{card.name}: frozen_fp8 needs a Hopper GPU (H100); set it to False"
         gib = min(card.gib, config.memory_limit or card.gib)
         again = self._recomputed(config, gib)
         if again is None:

@@ -147,6 +147,15 @@ def test_the_plan_names_the_card_and_the_sizes_that_fit(load_config: Callable[..
     assert "does not fit; set gradient_checkpointing=auto or lower" in big.describe(config)
 
 
+def test_a_card_without_float8_is_not_promised_its_rate(load_config: Callable[..., Config]) -> None:
+    config = load_config("pretrain", frozen_fp8=True)
+    for name, said in (
+        ("A100", "A100: frozen_fp8 needs a Hopper GPU (H100); set it to False"),
+        ("H100", "fits"),
+    ):
+        assert said in made(config, card=card_named(name)).describe(config)
+
+
 def test_cards_are_known_by_the_names_that_people_and_drivers_use() -> None:
     names = {"NVIDIA A100-SXM4-80GB": "A100", "rtx 4090": "RTX 4090", "NVIDIA L40S": "L40S", "Tesla T4": "T4"}
     small = card_named("NVIDIA A100-SXM4-40GB")

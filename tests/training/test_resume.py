@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,18 @@ def test_losses_and_rates_are_those_of_the_unbroken_run(lora_run: Path, resumed:
     assert [row["step"] for row in found] == list(range(1, 11))
     for name in ("loss", "lr"):
         assert [row[name] for row in found] == pytest.approx([row[name] for row in expected], rel=1e-6)
+
+
+def test_the_log_of_a_resumed_run_names_only_weights_that_train(
+    resumed: Path, build: Callable[..., Any]
+) -> None:
+    (log,) = resumed.glob("*/*.log")
+    assert "do not match exactly" not in log.read_text(encoding="utf-8")
+    model = build("lora")
+    lacking = dict(model.state_dict())
+    gone = next(iter(lacking))
+    del lacking[gone]
+    assert model.load_state_dict(lacking, strict=False).missing_keys == [gone]
 
 
 def test_weights_and_optimizer_are_those_of_the_unbroken_run(lora_run: Path, resumed: Path) -> None:
