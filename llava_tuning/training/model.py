@@ -78,8 +78,9 @@ def load_vision_tower(path: str, dtype: str = "float32") -> CLIPVisionModel:
 def accept_bytes(tower: CLIPVisionModel, mean: Sequence[float], std: Sequence[float]) -> None:
     """Let `LeanLLaVAModel` normalise uint8 pictures for this tower, with `mean` and `std` of each colour."""
     inner: Any = getattr(tower, "vision_model", tower)
+    # As whole numbers: DeepSpeed casts a model to half precision, which would round them.
     for name, values in (("picture_mean", mean), ("picture_std", std)):
-        inner.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        inner.register_buffer(name, torch.tensor(values).view(3, 1, 1).view(torch.int32), persistent=False)
 
 
 def _check_complete(path: str, info: dict[str, Any]) -> None:
@@ -206,7 +207,8 @@ class LeanLLaVAModel(LLaVAModel):
         """(pictures, 3, side, side), uint8 or normalised, to (pictures, patches, text hidden)."""
         tower = self._tower()
         if pixel_values.dtype == torch.uint8:
-            pixel_values = (pixel_values / 255 - tower.picture_mean) / tower.picture_std
+            mean, std = tower.picture_mean.view(torch.float32), tower.picture_std.view(torch.float32)
+            pixel_values = (pixel_values / 255 - mean) / std
         layers = tower.encoder.layers
         # hidden_states[0] goes into the first layer; what lies behind the selected one is not computed.
         used = range(len(layers) + 1)[self.visual_select_layer]

@@ -239,3 +239,16 @@ def test_room_is_held_back_for_gradients_that_are_still_to_come(
     unused = sum(weight.numel() for weight in trained if weight.grad is None)
     assert model._gradients_to_come() == 4 * unused
     assert (unused > 0) == (kind == "vision_lora")
+
+
+def test_a_tower_cast_to_half_precision_normalises_pictures_as_exactly(
+    build: Callable[..., Any], batch: dict[str, Any]
+) -> None:
+    """As DeepSpeed casts it; mean and standard deviation are those of CLIP."""
+    model = build("pretrain")
+    model.visual_encoder.bfloat16()
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    pictures = batch["pixel_values"]
+    assert pictures.dtype == torch.uint8
+    expected = model.picture_features((pictures / 255 - mean) / std)
+    torch.testing.assert_close(model.picture_features(pictures), expected, rtol=0, atol=0)
