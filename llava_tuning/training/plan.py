@@ -124,7 +124,15 @@ class Plan:
         step = self.samples.load.times(self.records / len(self.samples.lengths) / self.processes)
         share = again / self.training.text.num_hidden_layers
         fits = f"{card.name}, {gib:g} GiB: fits{_again(again, self.training)}"
-        return f"{fits}; an epoch takes about {_duration(self.training, step, card, share)} (estimate)"
+        took = seconds(self.training, step, card, share, self._steps_an_epoch(config))
+        return f"{fits}; an epoch takes about {_duration(took)} (estimate)"
+
+    def _steps_an_epoch(self, config: Config) -> float:
+        """Forward and backward passes of one process."""
+        if config.batch_tokens is not None:
+            mean = self.samples.load.tokens / len(self.samples.lengths)
+            return self.records * mean / config.batch_tokens / self.processes
+        return self.records / config.batch_size / self.processes
 
     @staticmethod
     def _advice(config: Config) -> str:
@@ -141,8 +149,7 @@ class Plan:
         return "fits on " + " · ".join(parts)
 
 
-def _duration(training: Training, load: Load, card: Card, recomputed: float) -> str:
-    took = seconds(training, load, card, recomputed)
+def _duration(took: float) -> str:
     if took < 90:
         return f"{took:.0f} s"
     return f"{took / 60:.0f} min" if took < 90 * 60 else f"{took / 3600:.1f} h"
