@@ -108,7 +108,13 @@ def weights(work_dir: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def rows_of_both(dataset: Any, seed: int) -> list[list[int]]:
+class Rows(list[list[int]]):
+    """Batches that mmengine takes for those of a sampler."""
+
+    sampler = None
+
+
+def rows_of_both(dataset: Any, seed: int) -> Rows:
     """Each step's two packed rows as one."""
     ranks = []
     for rank in range(2):
@@ -120,7 +126,7 @@ def rows_of_both(dataset: Any, seed: int) -> list[list[int]]:
             sampler.set_epoch(epoch)
             rows += batches
         ranks.append(rows)
-    return [first + second for first, second in zip(*ranks, strict=False)][:STEPS]
+    return Rows([first + second for first, second in zip(*ranks, strict=False)][:STEPS])
 
 
 @pytest.mark.parametrize("name", CASES)
