@@ -29,6 +29,7 @@ custom_hooks = [
     dict(type="llava_tuning.training.hooks.SampleAnswersHook"),
     dict(type="llava_tuning.training.hooks.PlainCheckpointHook"),
     dict(type="llava_tuning.training.hooks.RandomStateHook"),
+    dict(type="llava_tuning.training.hooks.PositionHook"),
     dict(type="llava_tuning.training.hooks.ProgressHook"),
     dict(type="llava_tuning.training.hooks.LossCurveHook"),
     dict(type="llava_tuning.training.hooks.WaitHook"),

@@ -40,10 +40,16 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
 
 def run_processes(command: list[str], processes: int = 2) -> None:
     """Run a command under torchrun to its end; kill all processes when they hang."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={processes}",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(
-        [*torchrun, *command],
+        [sys.executable, *torchrun, *command],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -60,12 +66,15 @@ def run_processes(command: list[str], processes: int = 2) -> None:
 
 @pytest.fixture(scope="module")
 def texts_and_pictures(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """14 records, ten of them of text only and of very different lengths: rows without a picture are common."""
+    """14 records, ten of them of text only and of very different lengths, so many rows hold no picture."""
     pictures = json.loads((data / "finetune.json").read_text(encoding="utf-8"))[:4]
     texts = json.loads((data / "texts.json").read_text(encoding="utf-8"))
     rows = []
     for i in range(10):
-        turns = [{"from": "human", "value": f"Count to {i}."}, {"from": "gpt", "value": f"{i}, " * 12 * i + "."}]
+        turns = [
+            {"from": "human", "value": f"Count to {i}."},
+            {"from": "gpt", "value": f"{i}, " * 12 * i + "."},
+        ]
         rows.append({**texts[0], "id": f"count-{i}", "conversations": turns})
     path = tmp_path_factory.mktemp("processes") / "data.json"
     path.write_text(json.dumps([*rows, *pictures]), encoding="utf-8")
@@ -104,7 +113,9 @@ def losses(work_dir: Path) -> list[float]:
 
 
 def weights(work_dir: Path) -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = torch.load(work_dir / f"iter_{STEPS}.pth", weights_only=True)["state_dict"]
+    state: dict[str, torch.Tensor] = torch.load(work_dir / f"iter_{STEPS}.pth", weights_only=True)[
+        "state_dict"
+    ]
     return state
 
 
