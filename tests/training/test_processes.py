@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +19,12 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
+from xtuner.registry import BUILDER
 
 from llava_tuning.training.config import fit_to_machine
-from llava_tuning.training.dataset import collate
+from llava_tuning.training.dataset import RecordsDataset, collate
 from llava_tuning.training.packing import TokenBudgetBatchSampler
+from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
 
 pytestmark = pytest.mark.training
 PATIENCE = 240  # seconds; processes that wait for each other for ever are killed
@@ -49,7 +53,7 @@ def run_processes(command: list[str], processes: int = 2) -> None:
     ]
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
     started = subprocess.Popen(
-        [sys.executable, *torchrun, *command],
+        [*torchrun, *command],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -169,3 +173,52 @@ def test_processes_without_a_picture_do_not_hang(two_processes: Path) -> None:
         )
         assert len(first) == len(second) == STEPS
         assert any(one != other for one, other in zip(first, second, strict=True)), name
+
+
+def test_one_process_goes_on_where_two_stopped(
+    two_processes: Path, case: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes made six steps of four records; three of two are left of the second epoch's 14."""
+    config = case("lora", 1)
+    dataset: Any = BUILDER.build(config.train_dataloader.dataset)
+    sampler = ShuffledLengthGroupedSampler(dataset, 4, length_property="modality_length", seed=config.seed)
+    sampler.set_epoch(1)
+    trained = {*list(sampler)[: 2 * 4]}
+    config.train_dataloader.batch_size = config.batch_size = 2
+    config.train_dataloader.sampler.per_device_batch_size = 2
+    config.train_cfg.max_iters = STEPS + 3
+    config.work_dir, config.experiment_name = str(tmp_path), "go_on"
+    config.resume, config.load_from = True, str(two_processes / "lora" / f"iter_{STEPS}.pth")
+    read: list[int] = []
+    item = RecordsDataset.__getitem__
+
+    def noting(self: RecordsDataset, index: int) -> dict[str, Any]:
+        read.append(index)
+        return item(self, index)
+
+    monkeypatch.setattr(RecordsDataset, "__getitem__", noting)
+    Runner.from_cfg(config).train()
+    assert sorted(read) == sorted(set(range(len(dataset))) - trained)
+
+
+def test_two_processes_go_on_where_one_stopped(
+    lora_run: Path,
+    start: Callable[..., int],
+    projector: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Five steps of two records are made: four of 14 are left of the first epoch, and all of the second."""
+    shutil.copyfile(lora_run / "iter_5.pth", tmp_path / "iter_5.pth")
+    options = {"resume": "auto", "nproc_per_node": 2}
+    assert start("lora", tmp_path, options, projector_checkpoint=projector, max_steps=None, max_epochs=2) == 0
+    said = capsys.readouterr().out
+    assert (
+        "after step 5 of 1 process × 2 records, now 2 processes × 2 records: 4 of 14 records of epoch 1"
+        in said
+    )
+    rows = [json.loads(line) for line in (tmp_path / "loss.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [6, 7, 8, 9, 10]
+    # The rate is that of a run that has made three of eight steps when step 6 begins, two of them to warm up.
+    expected = [1e-3 * (1 + math.cos(math.pi * (step - 2) / 6)) / 2 for step in range(3, 8)]
+    assert [row["lr"] for row in rows] == pytest.approx(expected, rel=1e-3)
