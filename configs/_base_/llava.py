@@ -17,7 +17,7 @@ train_dataloader = dict(
     sampler=dict(type="mmengine.dataset.DefaultSampler", shuffle=True),
     collate_fn=dict(type="llava_tuning.training.dataset.collate"),
 )
-train_cfg = dict(type="xtuner.engine.runner.TrainLoop")
+train_cfg = dict(type="llava_tuning.training.loop.TokenMeanLoop")
 optim_wrapper = dict(
     type="llava_tuning.training.optim.UnhurriedOptimWrapper",
     optimizer=dict(type="torch.optim.AdamW"),
@@ -29,6 +29,7 @@ custom_hooks = [
     dict(type="llava_tuning.training.hooks.SampleAnswersHook"),
     dict(type="llava_tuning.training.hooks.PlainCheckpointHook"),
     dict(type="llava_tuning.training.hooks.RandomStateHook"),
+    dict(type="llava_tuning.training.hooks.PositionHook"),
     dict(type="llava_tuning.training.hooks.ProgressHook"),
     dict(type="llava_tuning.training.hooks.LossCurveHook"),
     dict(type="llava_tuning.training.hooks.WaitHook"),

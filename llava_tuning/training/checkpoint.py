@@ -13,6 +13,8 @@ import torch
 from llava_tuning.errors import UserError
 from llava_tuning.training import compat
 
+POSITION = "data_position"  # its key in a checkpoint
+
 
 def read_weights(checkpoint: str | Path) -> dict[str, Any]:
     """The `state_dict` of an `iter_N.pth`, mapped from the file rather than read.
@@ -35,6 +37,12 @@ def read_weights(checkpoint: str | Path) -> dict[str, Any]:
             f"{checkpoint}: not readable as weights alone ({reason}); name the iter_N.pth of a run"
         ) from None
     return weights
+
+
+def read_position(checkpoint: Path) -> tuple[int, dict[str, Any] | None]:
+    """Steps made, and the state of `position.Position`; None in checkpoints of older versions."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    return state["meta"]["iter"], state.get(POSITION)
 
 
 def _read_deepspeed(checkpoint: Path) -> dict[str, Any]:

@@ -276,7 +276,6 @@ def fit_to_machine(
         config.train_dataloader.batch_sampler = {
             "type": "llava_tuning.training.packing.TokenBudgetBatchSampler",
             "max_tokens": config.batch_tokens,
-            "seed": config.seed or 0,
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
     # Not tried: compiling under DeepSpeed.

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.training.checkpoint import POSITION
 from llava_tuning.training.model import LeanLLaVAModel
 from llava_tuning.training.quiet import set_console_level
 
@@ -141,6 +143,42 @@ class RandomStateHook(Hook):
         if "cuda" in self.saved and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.saved["cuda"].cpu())
         self.saved = {}
+
+
+class PositionHook(Hook):
+    """Keeps in checkpoints where the run is in its data; a resumed run's rate follows its own schedule.
+
+    mmengine restores the schedule that the checkpoint was written under, which ends where that run would have
+    ended.
+    """
+
+    def __init__(self) -> None:
+        self.resumed = False
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        position = runner.train_loop.position()
+        if position is not None:
+            # `iter` is raised after the hooks that save.
+            checkpoint[POSITION] = {**position, "batches": position["batches"] + 1}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if not runner._resume or "optimizer" not in checkpoint:  # DeepSpeed keeps its own
+            return
+        runner.train_loop.resume(checkpoint.get(POSITION))
+        checkpoint.pop("param_schedulers", None)
+        first = runner.optim_wrapper.optimizer.param_groups  # of this run's step 1
+        for group, new in zip(checkpoint["optimizer"]["param_groups"], first, strict=True):
+            group.update(lr=new["lr"], initial_lr=new["initial_lr"])
+        self.resumed = True
+
+    def before_train(self, runner: Runner) -> None:
+        if not self.resumed:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # schedulers want to see a step of the optimizer first
+            for _ in range(runner.iter + runner.train_loop.ahead):
+                for scheduler in runner.param_schedulers:
+                    scheduler.step()
 
 
 class ProgressHook(Hook):

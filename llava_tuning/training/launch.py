@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 from llava_tuning.errors import UserError
 from llava_tuning.training import compat, quiet
+from llava_tuning.training.checkpoint import check_deepspeed, read_position
 from llava_tuning.training.estimate import CARDS, GIB, Card, card_named
 from llava_tuning.training.places import check_place
 
@@ -50,7 +52,6 @@ def train(
     compat.apply()
     quiet.apply()
     from llava_tuning.training import preflight
-    from llava_tuning.training.checkpoint import check_deepspeed
     from llava_tuning.training.config import (
         config_path,
         fit_to_machine,
@@ -85,6 +86,8 @@ def train(
         records = len(samples.lengths)
         preflight.check_machine(config, samples.lengths, deepspeed is not None)
     fit_to_machine(config, samples.lengths, records, world_size, deepspeed=deepspeed is not None)
+    if checkpoint is not None and checkpoint.is_file():
+        print(_go_on(config, checkpoint, samples.lengths, world_size), flush=True)
     steps = config.train_cfg.max_iters
     made = plan(config, records, steps, samples, world_size, chosen, deepspeed is not None)
     print(made.describe(config), flush=True)
@@ -116,6 +119,40 @@ def train(
         **os.environ,
     }
     return subprocess.run(command, env=environment, check=False).returncode
+
+
+def _go_on(config: Config, checkpoint: Path, lengths: Sequence[int], world_size: int) -> str:
+    """Fit the rest of a run's steps to where its checkpoint is in the data; returns what to say of it."""
+    from llava_tuning.training.position import Layout, Position
+
+    made, state = read_position(checkpoint)
+    if state is None:
+        return (
+            f"resumes     after step {made:,}; {checkpoint} does not say where in the data it stopped: "
+            f"taken for {made:,} steps of this config and number of processes"
+        )
+    position, layout = Position.of(state), Layout.of(config, world_size)
+    if position.layout == layout:
+        if config.max_steps is None:
+            _shift(config, position.ahead)
+        return f"resumes     after step {made:,}, where it stopped in the data"
+    place = position.moved(lengths, layout)
+    if config.max_steps is None:
+        per_epoch = config.train_cfg.max_iters / config.max_epochs
+        later = (config.max_epochs - place.epoch - 1) * per_epoch
+        left = max(0, round(place.steps_to_the_epochs_end(lengths) + later))
+        _shift(config, config.train_cfg.max_iters - made - left)
+    return (
+        f"resumes     after step {made:,} of {position.layout.describe()}, now {layout.describe()}: "
+        f"{len(lengths) - len(place.left_out):,} of {len(lengths):,} records of epoch {place.epoch + 1} are "
+        f"left, {config.train_cfg.max_iters - made:,} steps; the learning rate is not adapted to the batch"
+    )
+
+
+def _shift(config: Config, ahead: int) -> None:
+    """The schedule is so many steps ahead of the run's."""
+    config.train_cfg.max_iters -= ahead
+    config.train_cfg.ahead = ahead
 
 
 def _card(name: str | None) -> Card | None:

@@ -249,7 +249,8 @@ class LeanLLaVAModel(LLaVAModel):
     def forward(self, data: dict[str, Any], data_samples: Any = None, mode: str = "loss") -> Any:
         """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
 
-        `data` is a packed row as `collate` makes it. Logits are (1, tokens, vocabulary).
+        `data` is a packed row as `collate` makes it; the mean is multiplied by its `loss_weight`, if any.
+        Logits are (1, tokens, vocabulary).
         """
         if mode not in ("loss", "tensor"):
             raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
@@ -265,9 +266,10 @@ class LeanLLaVAModel(LLaVAModel):
             if mode == "tensor":
                 return head(hidden)[None]
             if type(head) is nn.Linear and not is_deepspeed_zero3_enabled():
-                return {"loss": linear_cross_entropy(hidden, head.weight, data["targets"])}
-            # An adapter on the head, or one whose weights ZeRO-3 gathers when it is called.
-            return {"loss": functional.cross_entropy(head(hidden).float(), data["targets"])}
+                loss = linear_cross_entropy(hidden, head.weight, data["targets"])
+            else:  # an adapter on the head, or one whose weights ZeRO-3 gathers when it is called
+                loss = functional.cross_entropy(head(hidden).float(), data["targets"])
+            return {"loss": loss * data["loss_weight"] if "loss_weight" in data else loss}
 
     def _hidden(self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None) -> torch.Tensor:
         """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""

@@ -57,12 +57,15 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
         sampler: gives the order of this process; its `dataset` has `modality_length`.
         batch_size: not used; mmengine gives it to every batch sampler.
         max_tokens: tokens of a row.
+        seed: of the rows' order; the sampler's when None.
     """
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, max_tokens: int, seed: int = 0) -> None:
+    def __init__(
+        self, sampler: Sampler[int], batch_size: int, max_tokens: int, seed: int | None = None
+    ) -> None:
         self.sampler = sampler
         self.max_tokens = max_tokens
-        self.seed = seed
+        self.seed: int = getattr(sampler, "seed", 0) if seed is None else seed
         dataset = sampler.dataset  # type: ignore[attr-defined]
         self.lengths = [abs(length) for length in dataset.modality_length]
         self._packed: tuple[int, list[list[int]]] | None = None  # epoch and its rows
@@ -75,14 +78,25 @@ class TokenBudgetBatchSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Indices of each row."""
-        rows = self._rows()
-        random = torch.Generator().manual_seed(self.seed + getattr(self.sampler, "epoch", 0))
-        for window in torch.arange(len(rows)).split(WINDOW_ROWS):
-            yield from (rows[window[i]] for i in torch.randperm(len(window), generator=random).tolist())
+        yield from _shuffled(self._rows(), self.seed + getattr(self.sampler, "epoch", 0))
 
     def __len__(self) -> int:
         """Rows of an epoch; mmengine asks in every step."""
         return len(self._rows())
+
+
+def _shuffled(rows: Sequence[list[int]], seed: int) -> Iterator[list[int]]:
+    """A window's rows in random order."""
+    random = torch.Generator().manual_seed(seed)
+    for window in torch.arange(len(rows)).split(WINDOW_ROWS):
+        yield from (rows[window[i]] for i in torch.randperm(len(window), generator=random).tolist())
+
+
+def rows_of_epoch(
+    order: Sequence[int], lengths: Sequence[int], max_tokens: int, seed: int
+) -> Iterator[list[int]]:
+    """The rows that `TokenBudgetBatchSampler` makes of a sampler's order."""
+    return _shuffled(list(pack(order, lengths, max_tokens)), seed)
 
 
 def rows_per_process(lengths: Sequence[int], max_tokens: int, processes: int, seed: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from xtuner.dataset.samplers import LengthGroupedSampler
@@ -18,13 +19,23 @@ class ShuffledLengthGroupedSampler(LengthGroupedSampler):
 
     def __iter__(self) -> Iterator[int]:
         """This rank's indices of one epoch; the last batch is filled up with samples of the first ones."""
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        lengths = torch.tensor(self.length).abs()
-        order = torch.randperm(len(lengths), generator=generator)
-        order = order.repeat(self.total_size // len(order) + 1)[: self.total_size]
-        windows = [window[lengths[window].argsort()] for window in order.split(self.group_batch_size)]
-        batches = torch.cat(windows).view(-1, self.total_batch_size)
-        batches = batches[torch.randperm(len(batches), generator=generator)]
-        longest = int(lengths[batches].amax(dim=1).argmax())
-        batches[[0, longest]] = batches[[longest, 0]]
-        return iter(batches.flatten()[self.rank :: self.world_size].tolist())
+        batch = self.total_batch_size // self.world_size
+        order = grouped_order(self.length, batch, self.world_size, self.seed + self.epoch)
+        return iter(order[self.rank :: self.world_size])
+
+
+def grouped_order(lengths: Sequence[int], batch: int, processes: int, seed: int) -> list[int]:
+    """The order that processes share, each with its `batch` samples of a step."""
+    generator = torch.Generator().manual_seed(seed)
+    step = batch * processes
+    total = math.ceil(len(lengths) / processes / batch) * step
+    window = max(1, min(len(lengths) // (4 * step), 50)) * step  # as XTuner's own
+    plain = torch.tensor(lengths).abs()
+    order = torch.randperm(len(plain), generator=generator)
+    order = order.repeat(total // len(order) + 1)[:total]
+    batches = torch.cat([part[plain[part].argsort()] for part in order.split(window)]).view(-1, step)
+    batches = batches[torch.randperm(len(batches), generator=generator)]
+    longest = int(plain[batches].amax(dim=1).argmax())
+    batches[[0, longest]] = batches[[longest, 0]]
+    order_of_all: list[int] = batches.flatten().tolist()
+    return order_of_all

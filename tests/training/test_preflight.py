@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from xtuner.registry import BUILDER
 
 from llava_tuning.errors import UserError
 from llava_tuning.models import smollm2
 from llava_tuning.models.default import PARTS
-from llava_tuning.training import launch, preflight
+from llava_tuning.training import dataset, launch, preflight
 
 
 def test_what_the_machine_or_the_data_forbid_is_said(load_config: Callable[..., Config]) -> None:
@@ -63,3 +65,30 @@ def test_names_of_the_embedded_parts_become_their_directories(
     preflight.resolve_paths(config)
     assert (config.llm, config.vision_tower) == (str(tmp_path), str(PARTS / "vision_tower"))
     assert (PARTS / "vision_tower" / "config.json").is_file()
+
+
+def test_records_are_checked_and_tokenised_before_a_process_starts(
+    start: Callable[..., int],
+    load_config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Processes would wait for one that tokenises, until their patience ends; so none of them has to."""
+    monkeypatch.setenv("LLAVA_TUNING_CACHE", str(tmp_path / "cache"))
+    commands: list[list[str]] = []
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("tokenised again")
+
+    def processes(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        with monkeypatch.context() as patch:
+            patch.setattr(dataset, "tokenize_records", forbidden)
+            assert len(BUILDER.build(load_config("lora").train_dataloader.dataset)) == 14
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(launch.subprocess, "run", processes)
+    options = {"nproc_per_node": 2, "nnodes": 2, "launcher_args": ["--node-rank", "1"]}
+    assert start("lora", tmp_path / "run", options, projector_checkpoint=None, stage="pretrain") == 0
+    assert start("pretrain", tmp_path / "run", {"nproc_per_node": 2}) == 0
+    assert [command[command.index("-m") + 1] for command in commands] == ["torch.distributed.run"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -130,3 +131,15 @@ def test_nothing_to_resume_from_is_told(
     (tmp_path / "iter_7.pth").write_bytes(b"half a file")
     with pytest.raises(UserError, match=r"iter_7\.pth: not readable"):
         start("lora", tmp_path, {"resume": "auto"}, **changes)
+
+
+def test_a_longer_run_goes_on_at_its_own_rate(
+    lora_run: Path, start: Callable[..., int], changes: dict[str, object], tmp_path: Path
+) -> None:
+    """Not at the end of the shorter run's schedule, where the rate is nearly zero."""
+    shutil.copyfile(lora_run / "iter_10.pth", tmp_path / "iter_10.pth")
+    assert start("lora", tmp_path, {"resume": "auto"}, **{**changes, "max_steps": 12, "lr": 1e-3}) == 0
+    found = rows(tmp_path / "loss.jsonl")
+    warmed, total = 2, 12
+    expected = [1e-3 * (1 + math.cos(math.pi * (i - warmed) / (total - warmed))) / 2 for i in (10, 11)]
+    assert [row["lr"] for row in found] == pytest.approx(expected, rel=1e-3)

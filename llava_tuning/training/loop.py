@@ -1,0 +1,148 @@
+"""The training loop: each supervised token of an update counts alike, whichever batch or process holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.device import get_device
+from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.runner import BaseLoop
+from torch.utils.data import DataLoader
+
+from llava_tuning.training.position import Layout, Position
+from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
+
+
+class TokenMeanLoop(BaseLoop):
+    """Steps in which an update's loss is the mean over all supervised tokens of its batches and processes.
+
+    DDP averages gradients over processes, and mmengine over accumulated batches, each counting alike whatever
+    it holds. So a batch's loss is weighted here by its share of the update's tokens, for which an update's
+    batches are read before its first forward pass. The loss in the log is the mean over a step's tokens.
+
+    A resumed run goes on where it was in the data, also with another number of processes or another batch.
+
+    Args:
+        max_iters: steps of the run.
+        ahead: how many steps the schedule of the learning rate is ahead of the steps made.
+    """
+
+    max_epochs = 1  # mmengine takes a run by steps for one long epoch
+
+    def __init__(self, runner: Any, dataloader: Any, max_iters: int, ahead: int = 0) -> None:
+        super().__init__(runner, dataloader)
+        self.max_iters = max_iters
+        self.stop_training = False
+        self._iter = self._epoch = 0
+        self.ahead = ahead
+        self._start: Position | None = None
+        self._started = 0  # the step that `_start` belongs to
+
+    @property
+    def iter(self) -> int:
+        """Steps made."""
+        return self._iter
+
+    @property
+    def epoch(self) -> int:
+        """Always 0, see `max_epochs`."""
+        return self._epoch
+
+    def position(self) -> dict[str, Any] | None:
+        """Where the run is in its data, for a checkpoint; None under a sampler of the user's own."""
+        if self._start is None:
+            return None
+        return replace(self._start, batches=self._start.batches + self._iter - self._started).state()
+
+    def resume(self, position: dict[str, Any] | None) -> None:
+        """Go on at a checkpoint's position; without one, after as many batches as there were steps."""
+        self._start = None if position is None else Position.of(position)
+
+    def run(self) -> Any:
+        """Train to the last step; returns the model."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self._batches = self._from_here()
+        while self._iter < self.max_iters and not self.stop_training:
+            self._run_update()
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def _from_here(self) -> Iterator[Any]:
+        """The batches of this and all further epochs."""
+        loader = self.dataloader
+        sampler = getattr(loader.batch_sampler, "sampler", None)
+        self._started = self._iter
+        if not isinstance(sampler, (DefaultSampler, ShuffledLengthGroupedSampler)):
+            return self._epochs(0, self._iter)
+        layout = Layout.of(self.runner.cfg, get_world_size())
+        start = self._start or Position(layout, sampler.seed, batches=self._iter)
+        if self._iter == 0:
+            self._start = start
+            return self._epochs(0)
+        lengths = loader.dataset.modality_length
+        if start.layout != layout:
+            start = start.moved(lengths, layout)
+        sampler.seed = start.seed  # the checkpoint's, where the config has none
+        self._start = replace(start, ahead=self.ahead)
+        epoch, batches, done = start.in_epoch(lengths, get_rank())
+        rest = DataLoader(
+            loader.dataset,
+            batch_sampler=batches[done:],
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            worker_init_fn=loader.worker_init_fn,
+        )
+        return chain(rest, self._epochs(epoch + 1))
+
+    def _epochs(self, epoch: int, skipped: int = 0) -> Iterator[Any]:
+        while True:
+            batches: Any = self.dataloader.batch_sampler
+            if hasattr(batches.sampler, "set_epoch"):
+                batches.sampler.set_epoch(epoch)
+            for batch in self.dataloader:
+                if skipped > 0:
+                    skipped -= 1
+                else:
+                    yield batch
+            epoch += 1
+
+    def _run_update(self) -> None:
+        """The steps whose gradients are accumulated for one update of the weights."""
+        accumulated = self.runner.cfg.get("accumulative_counts", 1)
+        first = self._iter - self._iter % accumulated  # below `_iter` where a run resumes inside an update
+        end = min(first + accumulated, self.max_iters)
+        batches = [next(self._batches) for _ in range(self._iter, end)]
+        processes = get_world_size()
+        if processes == 1 and len(batches) == 1:
+            self._run_step(batches[0], None)
+            return
+        counts = [len(batch["data"]["targets"]) for batch in batches]
+        own = torch.tensor(counts, dtype=torch.float32).to(get_device(), non_blocking=True)
+        every = own.clone()  # (batches) supervised tokens of all processes
+        all_reduce(every)
+        divisor = end - first  # mmengine divides each loss by it
+        weights = own * (processes * divisor / every.sum())
+        # Undoes the weights in the mean over processes that the log shows.
+        shown = every.sum() / (divisor * every)
+        for batch, weight, factor in zip(batches, weights, shown, strict=True):
+            batch["data"]["loss_weight"] = weight
+            self._run_step(batch, factor)
+
+    def _run_step(self, batch: dict[str, Any], shown: torch.Tensor | None) -> None:
+        self.runner.model.train()
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
+        outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        if shown is not None:
+            loss = outputs["loss"].detach() * shown
+            all_reduce(loss, op="mean")
+            outputs["loss"] = loss
+        self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=outputs)
+        self._iter += 1
