@@ -13,7 +13,7 @@ class LeanSupervisedFinetune(LanguageModelStep, SupervisedFinetune):
     """XTuner's finetuning of a language model with the same checkpoints (`llm.…`) and a leaner step.
 
     Args (others as in `LanguageModelStep.prepare_step`):
-        llm: a language model or the config of one.
+        llm: config of the language model.
         llm_lora: the adapter that trains; None trains the whole language model.
         freeze_llm: True where only the adapter trains.
     """
