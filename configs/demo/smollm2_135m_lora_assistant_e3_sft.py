@@ -1,7 +1,7 @@
 # SmolLM2-135M as a text assistant with a name of its own, by LoRA: the embedded language model, in English.
 #
-#   llava-tuning data identity --name Momo --owner "Ada Jones" --language en --out data/assistant
-#   llava-tuning data mix data/assistant/train.json:0.2 my/general.json:0.8 --size 12000 --out data/assistant/mix.json
+#   llava-tuning data identity --name Momo --owner "Ada Jones" --out data/assistant
+#   llava-tuning data mix data/assistant/train.json:0.5 assets/demo/text.json:0.5 --size 1200 --out data/assistant/mix.json
 #   llava-tuning train smollm2_135m_lora_assistant_e3_sft
 #
 # No GPU needed. Ranks as in the InternLM2 configs; a rate above XTuner's 2e-4, since the model is small.
