@@ -182,6 +182,9 @@ def check(
     max_pictures: Annotated[
         int | None, typer.Option(min=0, help="Decode only this many pictures a file.")
     ] = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="The records are for a text model: a picture is a fault.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="Findings to print; 0 prints all.")] = 100,
 ) -> None:
     """Find what would break or spoil a training; exits with 1 when anything is found."""
@@ -197,7 +200,7 @@ def check(
     findings = [
         finding
         for file in files
-        for finding in check_file(file, images, tokenizer, max_length, own_tokens, max_pictures)[0]
+        for finding in check_file(file, images, tokenizer, max_length, own_tokens, max_pictures, text)[0]
     ]
     for finding in findings[: limit or None]:
         typer.echo(str(finding))

@@ -34,12 +34,16 @@ def chat(
 ) -> None:
     """Chat in the terminal, with or without a picture; questions may also come from a pipe, one a line."""
     from llava_tuning.inference.backend import GenerationSettings, load_backend
+    from llava_tuning.inference.loading import require_eyes
     from llava_tuning.inference.terminal import TerminalChat, run_chat
+    from llava_tuning.models.default import resolve_model
     from llava_tuning.models.pictures import open_picture
 
     settings = GenerationSettings(max_new_tokens, temperature, top_p, repetition_penalty, seed)
     if image is not None:
-        open_picture(image)  # a bad picture is told before the model is loaded
+        # A bad picture, and a model that takes none, are told before the model is loaded.
+        open_picture(image)
+        require_eyes(resolve_model(model))
     run_chat(TerminalChat(load_backend(model, device), settings, system, image))
 
 

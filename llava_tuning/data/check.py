@@ -60,6 +60,7 @@ def check_file(
     max_length: int | None = None,
     tokens_per_image: int = 0,
     max_pictures: int | None = None,
+    text_only: bool = False,
 ) -> tuple[list[Finding], int]:
     """All faults of a data file, in the order of its records, and the number of its records.
 
@@ -71,6 +72,7 @@ def check_file(
         tokens_per_image: positions that one picture takes.
         max_pictures: decode only so many pictures, evenly spread over the file; that each file exists is
             checked in any case. None decodes all.
+        text_only: the records are for a language model alone, so a picture is a fault.
 
     Raises:
         UserError: the file cannot be read at all, or the image folder is missing.
@@ -87,8 +89,11 @@ def check_file(
         found += [(index, problem) for problem in problems]
         if not problems:
             good.append((index, Record.model_validate(row)))
-    found += _missing_key(rows)
-    found += _picture_problems(rows, folder, max_pictures)
+    if text_only:
+        found += _pictures_in_text(good)
+    else:
+        found += _missing_key(rows)
+        found += _picture_problems(rows, folder, max_pictures)
     found += _duplicates(good)
     if tokenizer is not None and max_length is not None:
         layout = _layout_tokens(tokenizer)
@@ -118,6 +123,21 @@ def _missing_key(rows: Sequence[tuple[int, Any]]) -> list[tuple[int, Problem]]:
         return []
     text = "comes first and has no key `image`, so XTuner itself would train without any picture of the file"
     return [(rows[0][0], Problem("record", text, 'add "image": null'))]
+
+
+def _pictures_in_text(records: Sequence[tuple[int, Record]]) -> list[tuple[int, Problem]]:
+    return [
+        (
+            index,
+            Problem(
+                "picture",
+                f"has a picture ({record.image}), and the model to be trained takes none",
+                "leave the record out, or train with a LLaVA config",
+            ),
+        )
+        for index, record in records
+        if record.image
+    ]
 
 
 def _picture_problems(

@@ -143,19 +143,6 @@ def _load_llava(directory: Path, dtype: torch.dtype) -> LoadedModel:
 
 
 def _load_llama(directory: Path, dtype: torch.dtype) -> LoadedModel:
-    from transformers import LlamaForCausalLM
+    from llava_tuning.models.llama import load_llama
 
-    from llava_tuning.models.tokenizer import load_tokenizer
-
-    loaded: Any = LlamaForCausalLM.from_pretrained(
-        directory, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, output_loading_info=True
-    )
-    model, info = loaded
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if keys := sorted(map(str, info.get(problem, ()))):
-            raise UserError(
-                f"{directory}: {len(keys)} {problem.replace('_', ' ')} in the weights, e.g. {keys[0]}; "
-                "make or copy the model directory again"
-            )
-    tokenizer = load_tokenizer(directory, name=directory, remedy="make or copy the model directory again")
-    return LoadedModel(model, tokenizer, None)
+    return LoadedModel(*load_llama(directory, dtype), None)

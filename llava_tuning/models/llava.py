@@ -18,7 +18,6 @@ from transformers import (
     AddedToken,
     CLIPVisionConfig,
     CLIPVisionModel,
-    GenerationConfig,
     LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -28,7 +27,8 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
-from llava_tuning.models.conversation import IMAGE_MARKER, answer_end, id_of
+from llava_tuning.models.conversation import IMAGE_MARKER, id_of
+from llava_tuning.models.llama import generation_config
 from llava_tuning.models.tokenizer import load_tokenizer
 
 VISION_FEATURE_LAYER = -2
@@ -154,7 +154,7 @@ def assemble(
     names = {"0": "linear_1", "2": "linear_2"}
     state = {f"{names[key[0]]}{key[1:]}": value.to(dtype) for key, value in projector.items()}
     model.model.multi_modal_projector.load_state_dict(state, strict=True, assign=True)
-    model.generation_config = _generation_config(llm, tokenizer)
+    model.generation_config = generation_config(llm, tokenizer)
     processor = LlavaProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
@@ -215,22 +215,6 @@ def _grow_embedding(llm: LlamaForCausalLM, rows: int) -> None:
         for weight in (llm.model.embed_tokens.weight, llm.lm_head.weight):
             weight[old:] = weight[:old].float().mean(dim=0).to(weight.dtype)
     llm.config.vocab_size = llm.model.embed_tokens.weight.shape[0]
-
-
-def _generation_config(llm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-    old = llm.generation_config
-    eos: Any = old.eos_token_id if old is not None else None
-    if eos is None:
-        eos = tokenizer.eos_token_id
-    ids = set(eos if isinstance(eos, list) else [eos])
-    end = answer_end(tokenizer)
-    if end is not None:
-        ids.add(end)
-    return GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=sorted(ids),
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ids),
-    )
 
 
 def _multimodal_template(tokenizer: PreTrainedTokenizerBase) -> str:

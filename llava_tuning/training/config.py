@@ -54,6 +54,15 @@ PLACES: dict[str, tuple[str, ...]] = {
     "seed": ("randomness.seed",),
 }
 OPTIONAL = ("llm_lora", "visual_encoder_lora")
+# What only LLaVA has; None in a run of text.
+OF_PICTURES = (
+    "vision_tower",
+    "projector_checkpoint",
+    "image_folder",
+    "evaluation_images",
+    "visual_encoder_lora",
+)
+TEXT_STAGE = "sft"
 NULLABLE = (
     *OPTIONAL,
     "max_steps",
@@ -61,6 +70,7 @@ NULLABLE = (
     "llm",
     "vision_tower",
     "projector_checkpoint",
+    "image_folder",
     "memory_limit",
     "batch_tokens",
 )
@@ -84,7 +94,7 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "share": (("warmup_ratio", "weight_decay"), "a number from 0 up to, but not, 1"),
     "betas": (("betas",), "two numbers from 0 up to, but not, 1, e.g. (0.9, 0.999)"),
     "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
-    "stage": (("stage",), "pretrain or finetune"),
+    "stage": (("stage",), "pretrain, finetune or sft"),
     "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
     "truth": (("freeze_llm", "compile_layers", "frozen_fp8", "load_in_4bit"), "True or False"),
     "recompute": (("gradient_checkpointing",), "True, False or 'auto'"),
@@ -181,6 +191,9 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
         config.setdefault(name, None)
     for name, value in ADDED.items():
         config.setdefault(name, value)
+    text = config.get("stage") == TEXT_STAGE
+    if text:
+        _check_without_pictures(config, path)
     missing = [name for name in SETTINGS if name not in config]
     if missing:
         raise UserError(
@@ -189,7 +202,7 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
         )
     _check_kinds(config)
     for name, places in PLACES.items():
-        for place in places:
+        for place in places if not text or name not in OF_PICTURES else ():
             try:
                 _put(config, place, config[name])
             except (TypeError, KeyError, IndexError, AttributeError):
@@ -197,10 +210,23 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
                     f"{path}: there is no {place}, where {name} belongs; start from one of "
                     "`llava-tuning config list`"
                 ) from None
-    for name in OPTIONAL:
+    for name in OPTIONAL[:1] if text else OPTIONAL:
         lora = config[name]
         config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}
     return config
+
+
+def _check_without_pictures(config: Config, path: Path) -> None:
+    """A run of text has no picture's settings; they are set to None (lists to empty ones)."""
+    given = [name for name in OF_PICTURES if config.get(name)]
+    if given or "visual_encoder" in config.get("model", {}):
+        what = f"{', '.join(given)} set" if given else "a vision tower in its model"
+        raise UserError(
+            f"{path}: stage {TEXT_STAGE} trains a language model alone, but has {what}; leave that out, or "
+            "start from a LLaVA config (`llava-tuning config list -p llava`)"
+        )
+    for name in OF_PICTURES:
+        config[name] = [] if name == "evaluation_images" else None
 
 
 def _check_kinds(config: Config) -> None:
@@ -222,7 +248,7 @@ def _check_kinds(config: Config) -> None:
                 and len(value) == 2
                 and all(isinstance(beta, (int, float)) and 0 <= beta < 1 for beta in value),
                 "path": isinstance(value, str),
-                "stage": value in ("pretrain", "finetune"),
+                "stage": value in ("pretrain", "finetune", TEXT_STAGE),
                 "seed": number and isinstance(value, int) and value >= 0,
                 "list": isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value),
                 "lora": isinstance(value, dict) and isinstance(value.get("r"), int),
@@ -250,7 +276,8 @@ def fit_to_machine(
     # Weights under training keep a float32 master copy; frozen ones need none.
     config.model.llm.dtype = "float32" if full else half
     config.model.compute_dtype = half if cuda else None
-    config.model.visual_encoder.dtype = half if cuda else "float32"
+    if config.stage != TEXT_STAGE:
+        config.model.visual_encoder.dtype = half if cuda else "float32"
     if cuda and half == "float16":  # bfloat16 needs no gradient scaler; the model computes in it by itself
         config.optim_wrapper.type = "mmengine.optim.AmpOptimWrapper"
         config.optim_wrapper.dtype = half

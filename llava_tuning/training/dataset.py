@@ -46,19 +46,25 @@ class RecordsDataset(LLaVADataset):
 
     Args:
         data_path: JSON or JSONL file of LLaVA records.
-        image_folder: pictures' paths are relative to it.
+        image_folder: pictures' paths are relative to it; None for text alone.
         llm: prepared language model directory (for the tokenizer and its chat template).
-        vision_tower: CLIP directory (for the picture processor and the number of patches).
+        vision_tower: CLIP directory (for the picture processor and the number of patches); None for text
+            alone.
         max_length: tokens kept, picture positions included.
     """
 
     def __init__(
-        self, data_path: str, image_folder: str, llm: str, vision_tower: str, max_length: int
+        self,
+        data_path: str,
+        image_folder: str | None,
+        llm: str,
+        vision_tower: str | None,
+        max_length: int,
     ) -> None:
         torch.utils.data.Dataset.__init__(self)
         self.image_folder = image_folder
-        self.image_processor = load_image_processor(vision_tower)
-        self.patches = tokens_per_image(CLIPVisionConfig.from_pretrained(vision_tower))
+        self.image_processor = None if vision_tower is None else load_image_processor(vision_tower)
+        self.patches = _patches(vision_tower)
         self.tokenizer = load_tokenizer(Path(llm), name=f"llm = {llm}", remedy="prepare it again")
         self.text_data = prepared_tokens(data_path, self.tokenizer, self.patches, max_length)
 
@@ -76,6 +82,7 @@ class RecordsDataset(LLaVADataset):
             name: torch.from_numpy(row[name].repeat(repeats)).long() for name in ("input_ids", "labels")
         }
         if row["image"] is not None:
+            assert self.image_folder is not None and self.image_processor is not None
             picture = open_picture(Path(self.image_folder) / row["image"])
             sample["pixel_values"] = square_pixels(picture, self.image_processor)
         return sample
@@ -88,7 +95,7 @@ def read_samples(config: Config, only_some: bool) -> Samples:
         only_some: of some records, drawn at random, and nothing is kept.
     """
     tokenizer = load_tokenizer(Path(config.llm), name=f"llm = {config.llm}", remedy="prepare it again")
-    patches = tokens_per_image(CLIPVisionConfig.from_pretrained(config.vision_tower))
+    patches = _patches(config.vision_tower)
     if only_some:
         rows = load_records(config.data_path)
         if len(rows) > RECORDS_DRAWN:
@@ -97,6 +104,11 @@ def read_samples(config: Config, only_some: bool) -> Samples:
     else:
         table = prepared_tokens(config.data_path, tokenizer, patches, config.max_length)
     return Samples(sample_lengths(table), list(table.with_format(None)["supervised"]))
+
+
+def _patches(vision_tower: str | None) -> int:
+    """Positions that a picture takes; 0 without a vision tower."""
+    return 0 if vision_tower is None else tokens_per_image(CLIPVisionConfig.from_pretrained(vision_tower))
 
 
 def sample_lengths(tokens: datasets.Dataset) -> list[int]:
@@ -171,7 +183,7 @@ def _tokenize(
         max_length=max_length,
     )
     pictures = rendered.input_ids.count(IMAGE_TOKEN_INDEX)
-    if pictures % patches:  # cut inside the picture (a record has one): end before it
+    if pictures and pictures % patches:  # cut inside the picture (a record has one): end before it
         rendered = rendered.truncated(rendered.input_ids.index(IMAGE_TOKEN_INDEX))
         pictures = 0
     ids, labels = rendered.input_ids, rendered.labels

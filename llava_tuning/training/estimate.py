@@ -46,7 +46,7 @@ class Training:
     """The shapes and what of them trains; LoRA ranks are 0 for none."""
 
     text: Any  # LlamaConfig
-    picture: Any  # CLIPVisionConfig
+    picture: Any = None  # CLIPVisionConfig; None without a vision tower
     full: bool = False
     rank: int = 0
     dropout: float = 0.0
@@ -91,6 +91,8 @@ def flop(training: Training, load: Load, recomputed: float = 0.0) -> float:
     total: float = 2 * load.tokens * ((passes + recomputed) * weights + (3 + recomputed) * adapter)
     total += (3 + recomputed) * 2 * load.squares * hidden * layers
     total += passes * 2 * load.supervised * hidden * text.vocab_size
+    if picture is None:
+        return total
     patches = (picture.image_size // picture.patch_size) ** 2
     seen = load.pictures * (patches + 1)
     width, wide = picture.hidden_size, picture.intermediate_size

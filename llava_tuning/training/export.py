@@ -10,22 +10,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from PIL import Image, ImageDraw
 from safetensors.torch import save_file
-from transformers import LlavaForConditionalGeneration
 from xtuner.registry import BUILDER
-from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
-from llava_tuning.models.conversation import Message, render_conversation
-from llava_tuning.models.llava import (
-    assemble,
-    load_image_processor,
-    load_llava,
-    save_llava,
-    square_pixels,
-    tokens_per_image,
-)
+from llava_tuning.models.llama import TOLERANCE, largest_difference, round_parameters
+from llava_tuning.models.llava import load_image_processor
 from llava_tuning.models.provenance import (
     BaseModelSource,
     Provenance,
@@ -33,16 +23,13 @@ from llava_tuning.models.provenance import (
     read_provenance,
     write_provenance,
 )
-from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.checkpoint import check_readable
-from llava_tuning.training.dataset import collate
+from llava_tuning.training.config import TEXT_STAGE
+from llava_tuning.training.language_model import LanguageModelStep
 from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
-from llava_tuning.training.model import LeanLLaVAModel, load_trained
+from llava_tuning.training.model import load_trained
 from llava_tuning.training.places import check_place
-
-TOLERANCE = 1e-3  # largest difference of a logit, in float32
-PROBE_QUESTION = "What is in the picture?"
-PROBE_SIZES = ((160, 60), (60, 160), (96, 96))  # width and height, pixels: a wide, a tall, a square picture
+from llava_tuning.training.serving import run_tokenizer, serving
 
 
 @dataclass(frozen=True)
@@ -50,6 +37,7 @@ class ExportReport:
     """Largest logit differences: training model to merged model, and what was saved to what was read back."""
 
     directory: Path
+    probes: str  # what both were asked
     merged_difference: float
     reloaded_difference: float
     rounding_difference: float
@@ -72,41 +60,31 @@ def export(
     """
     work_dir, out = Path(work_dir), Path(out)
     config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
+    served = serving(config)
     model = _training_model(config, chosen)
-    tokenizer = _tokenizer(config)
-    image_processor = load_image_processor(config.vision_tower)
-    probes = [_probe_picture(size) for size in PROBE_SIZES]
-    vocabulary = model.language_model().config.vocab_size
-    patches = tokens_per_image(model.visual_encoder.config)
-    reference = [_training_logits(model, tokenizer, image_processor, picture, patches) for picture in probes]
-
-    llm = model.llm.merge_and_unload() if model.use_llm_lora else model.llm
-    vision: Any = (
-        model.visual_encoder.merge_and_unload() if model.use_visual_encoder_lora else model.visual_encoder
-    )
-    projector = {k.removeprefix("model."): v for k, v in model.projector.state_dict().items()}
-    merged, processor = assemble(llm, vision, projector, tokenizer, image_processor)
-    del model, llm, vision
-    merged_difference = _compare(merged, tokenizer, image_processor, probes, reference, vocabulary)
+    vocabulary = model.language_model().config.vocab_size  # LLaVA's is larger by the picture token
+    reference = served.trained_logits(model)
+    merged = served.merge(model)
+    del model
+    merged_difference = largest_difference(served.logits(merged), reference, vocabulary)
     if merged_difference > TOLERANCE:
         raise UserError(
             f"{chosen}: the merged model's logits differ from the trained ones by {merged_difference:.2e} "
             f"(more than {TOLERANCE}); nothing was written"
         )
-    _round_parameters(merged, getattr(torch, dtype))  # the values that will be written, computed in float32
-    rounded = [_serving_logits(merged, tokenizer, image_processor, picture) for picture in probes]
-    rounding_difference = _largest_difference(rounded, reference, vocabulary)
-    save_llava(merged.to(getattr(torch, dtype)), processor, out)
+    round_parameters(merged, getattr(torch, dtype))  # the values that will be written, computed in float32
+    rounded = served.logits(merged)
+    rounding_difference = largest_difference(rounded, reference, vocabulary)
+    served.save(merged.to(getattr(torch, dtype)), out)
     del merged
     gc.collect()
-    reloaded, own_tokenizer, own_processor = load_llava(out, dtype=torch.float32)
-    reloaded_difference = _compare(reloaded, own_tokenizer, own_processor, probes, rounded, vocabulary)
+    reloaded_difference = largest_difference(served.saved_logits(out), rounded, vocabulary)
     if reloaded_difference > TOLERANCE:
         raise UserError(
             f"{out}: reads back differently by {reloaded_difference:.2e}; delete it and export again"
         )
     write_provenance(out, _provenance(config, work_dir, chosen))
-    return ExportReport(out, merged_difference, reloaded_difference, rounding_difference)
+    return ExportReport(out, served.probes, merged_difference, reloaded_difference, rounding_difference)
 
 
 def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None) -> tuple[Config, Path]:
@@ -128,7 +106,7 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
         raise UserError(
             f"{work_dir / FITTED_CONFIG}: not readable ({reason}); restore the run's own"
         ) from None
-    for name in ("llm", "vision_tower"):
+    for name in ("llm",) if config.stage == TEXT_STAGE else ("llm", "vision_tower"):
         if not Path(config[name]).is_dir():
             raise UserError(
                 f"{work_dir / FITTED_CONFIG}: {name} = {config[name]} is gone; put the base model back, or "
@@ -137,102 +115,32 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
     return config, chosen
 
 
-def _round_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Round weights but not buffers: `model.to(bfloat16)` would also round the rotary frequencies."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype).to(parameter.dtype)
-
-
-def _training_model(config: Config, checkpoint: Path) -> LeanLLaVAModel:
+def _training_model(config: Config, checkpoint: Path) -> LanguageModelStep:
     """The run's model in float32 on the CPU with the checkpoint's weights; a 4-bit base is loaded in full."""
     settings: dict[str, Any] = config.model.to_dict()
     settings["llm"].update(dtype="float32", load_in_4bit=False)
-    settings["visual_encoder"].update(dtype="float32")
+    if config.stage != TEXT_STAGE:
+        settings["visual_encoder"].update(dtype="float32")
+        settings.update(projector_checkpoint=None)
     # Compared in float32, whatever the run computed in.
-    settings.update(projector_checkpoint=None, use_activation_checkpointing=False)
+    settings.update(use_activation_checkpointing=False)
     settings.update(compute_dtype=None, frozen_fp8=False, compile_layers=False)
-    model: LeanLLaVAModel = BUILDER.build(Config(settings)._cfg_dict)
+    model: LanguageModelStep = BUILDER.build(Config(settings)._cfg_dict)
     load_trained(model, checkpoint)
     return model.float().eval()
 
 
-@torch.no_grad()
-def _training_logits(
-    model: LeanLLaVAModel, tokenizer: Any, image_processor: Any, picture: Image.Image, patches: int
-) -> torch.Tensor:
-    rendered = render_conversation(
-        tokenizer,
-        [Message("user", PROBE_QUESTION, images=1)],
-        image_token_id=IMAGE_TOKEN_INDEX,
-        tokens_per_image=patches,
-        generation_prompt=True,
-    )
-    sample = {
-        "input_ids": rendered.input_ids,
-        "labels": rendered.labels,
-        "pixel_values": square_pixels(picture, image_processor),
-    }
-    return model(collate([sample])["data"], mode="tensor")[0]
-
-
-@torch.no_grad()
-def _serving_logits(
-    model: LlavaForConditionalGeneration, tokenizer: Any, image_processor: Any, picture: Image.Image
-) -> torch.Tensor:
-    vision: Any = model.config.vision_config
-    rendered = render_conversation(
-        tokenizer,
-        [Message("user", PROBE_QUESTION, images=1)],
-        image_token_id=model.config.image_token_id,
-        tokens_per_image=tokens_per_image(vision),
-        generation_prompt=True,
-    )
-    pixels = image_processor(picture, return_tensors="pt")["pixel_values"]
-    return model(input_ids=torch.tensor([rendered.input_ids]), pixel_values=pixels).logits[0]
-
-
-def _compare(
-    model: LlavaForConditionalGeneration,
-    tokenizer: Any,
-    image_processor: Any,
-    probes: list[Image.Image],
-    reference: list[torch.Tensor],
-    vocabulary: int,
-) -> float:
-    found = [_serving_logits(model, tokenizer, image_processor, picture) for picture in probes]
-    return _largest_difference(found, reference, vocabulary)
-
-
-def _largest_difference(found: list[torch.Tensor], reference: list[torch.Tensor], vocabulary: int) -> float:
-    """Over the original vocabulary: the rows added for the picture token exist on one side only."""
-    return max(
-        float((a[:, :vocabulary] - b[:, :vocabulary]).abs().max())
-        for a, b in zip(found, reference, strict=True)
-    )
-
-
-def _probe_picture(size: tuple[int, int]) -> Image.Image:
-    picture = Image.new("RGB", size, "#e8e4da")
-    ImageDraw.Draw(picture).ellipse((5, 5, size[0] * 0.6, size[1] * 0.6), fill="#c03030")
-    ImageDraw.Draw(picture).rectangle(
-        (size[0] * 0.6, size[1] * 0.5, size[0] - 4, size[1] - 4), fill="#2050a0"
-    )
-    return picture
-
-
-def _tokenizer(config: Config) -> Any:
-    return load_tokenizer(Path(config.llm), name=f"llm = {config.llm}", remedy="prepare it again")
-
-
 def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
-    tokenizer = _tokenizer(config)
+    base_models = [_base("language model", config.llm)]
+    if config.stage != TEXT_STAGE:
+        base_models.append(_base("vision tower", config.vision_tower))
     return Provenance(
         stage=config.stage,
-        base_models=[_base("language model", config.llm), _base("vision tower", config.vision_tower)],
+        base_models=base_models,
         config_name=work_dir.name,
         config_hash=hash_file(work_dir / FITTED_CONFIG),
         data={**_data_hash(Path(config.data_path)), **_checkpoint_hashes(checkpoint)},
-        template=tokenizer.chat_template,
+        template=run_tokenizer(config).chat_template,
     )
 
 
@@ -270,21 +178,44 @@ def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path |
     """
     work_dir, out = Path(work_dir), Path(out)
     config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
-    model = _training_model(config, chosen)
+    if config.stage == TEXT_STAGE:
+        raise UserError(f"{work_dir}: a text run has no parts but its adapter; export it with --adapter")
+    model: Any = _training_model(config, chosen)
     if not model.use_llm_lora or model.trains_vision:
         raise UserError(
             f"{work_dir}: parts need an adapter and a frozen vision tower; use export without --parts"
         )
     out.mkdir(parents=True, exist_ok=True)
-    model.llm.to(torch.bfloat16).save_pretrained(str(out / "llm_adapter"))
-    adapter_config = out / "llm_adapter" / "adapter_config.json"
-    values = json.loads(adapter_config.read_text(encoding="utf-8"))
-    values["base_model_name_or_path"] = None  # a path of this machine means nothing elsewhere
-    adapter_config.write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
-    (out / "llm_adapter" / "README.md").unlink(missing_ok=True)
+    _save_adapter(model.llm, out / "llm_adapter")
     projector = {k.removeprefix("model."): v.bfloat16() for k, v in model.projector.state_dict().items()}
     save_file(projector, out / "projector.safetensors")
     model.visual_encoder.to(torch.bfloat16).save_pretrained(out / "vision_tower")
     load_image_processor(config.vision_tower).save_pretrained(out / "vision_tower")
     write_provenance(out, _provenance(config, work_dir, chosen))
     return out
+
+
+def export_adapter(work_dir: str | Path, out: str | Path, checkpoint: str | Path | None = None) -> Path:
+    """Write the adapter of a text run in peft's format, in bfloat16; `merge` makes it a model with its base.
+
+    Raises:
+        UserError: the run is incomplete, did not train an adapter, or is one of LLaVA.
+    """
+    work_dir, out = Path(work_dir), Path(out)
+    config, chosen = _run_and_checkpoint(work_dir, out, checkpoint)
+    if config.stage != TEXT_STAGE:
+        raise UserError(f"{work_dir}: a LLaVA run trains more than an adapter; export it with --parts")
+    if config.llm_lora is None:
+        raise UserError(f"{work_dir}: trained the whole model and no adapter; export it without --adapter")
+    _save_adapter(_training_model(config, chosen).llm, out)
+    write_provenance(out, _provenance(config, work_dir, chosen))
+    return out
+
+
+def _save_adapter(llm: Any, out: Path) -> None:
+    llm.to(torch.bfloat16).save_pretrained(str(out))
+    adapter_config = out / "adapter_config.json"
+    values = json.loads(adapter_config.read_text(encoding="utf-8"))
+    values["base_model_name_or_path"] = None  # a path of this machine means nothing elsewhere
+    adapter_config.write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
+    (out / "README.md").unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.training.checkpoint import POSITION
-from llava_tuning.training.model import LeanLLaVAModel
+from llava_tuning.training.language_model import LanguageModelStep
 from llava_tuning.training.quiet import set_console_level
 
 LOSS_FILE = "loss.jsonl"
@@ -78,7 +78,7 @@ class SampleAnswersHook(Hook):
 
 @torch.no_grad()
 def greedy_answer(
-    model: LeanLLaVAModel, dataset: Any, question: str, image: str | None, max_new_tokens: int
+    model: LanguageModelStep, dataset: Any, question: str, image: str | None, max_new_tokens: int
 ) -> str:
     """The training model's own greedy answer; `dataset` supplies tokenizer, pictures and their processor."""
     rendered = render_conversation(
@@ -88,7 +88,7 @@ def greedy_answer(
         tokens_per_image=dataset.patches,
         generation_prompt=True,
     )
-    device = next(model.projector.parameters()).device
+    device = next(model.llm.parameters()).device
     pixels = None
     if image is not None:
         picture = open_picture(Path(dataset.image_folder) / image)

@@ -171,17 +171,21 @@ def plan(
     """Count parameters on the meta device; `samples` are all of the data or some, drawn at random."""
     with torch.device("meta"):
         llm = LlamaForCausalLM(LlamaConfig.from_pretrained(config.llm))
-        vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))
-        projector = new_projector(vision.config.hidden_size, llm.config.hidden_size)
-    trained, frozen = count(projector), count(vision)
+    trained = frozen = 0
     lora: Any = config.llm_lora
-    training = Training(llm.config, vision.config, four_bit=config.load_in_4bit, frozen_fp8=config.frozen_fp8)
+    training = Training(llm.config, four_bit=config.load_in_4bit, frozen_fp8=config.frozen_fp8)
+    if config.vision_tower is not None:
+        with torch.device("meta"):
+            vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))
+            projector = new_projector(vision.config.hidden_size, llm.config.hidden_size)
+        trained, frozen = count(projector), count(vision)
+        training = replace(training, picture=vision.config)
+        if config.visual_encoder_lora is not None:
+            trained += lora_size(vision, config.visual_encoder_lora)
+            training = replace(training, vision_rank=config.visual_encoder_lora["r"])
     if lora is not None:
         trained += lora_size(llm, lora)
         training = replace(training, rank=lora["r"], dropout=lora.get("lora_dropout", 0.0))
-    if config.visual_encoder_lora is not None:
-        trained += lora_size(vision, config.visual_encoder_lora)
-        training = replace(training, vision_rank=config.visual_encoder_lora["r"])
     if config.freeze_llm:
         frozen += count(llm)
     else:
@@ -208,7 +212,7 @@ def lora_size(module: torch.nn.Module, lora: Any) -> int:
 
 
 def _what_trains(config: Config) -> str:
-    parts = ["projector"]
+    parts = [] if config.vision_tower is None else ["projector"]
     if config.llm_lora is not None:
         kind = "QLoRA, 4-bit base" if config.load_in_4bit else "LoRA"
         parts.append(f"language model by {kind} (rank {config.llm_lora['r']})")

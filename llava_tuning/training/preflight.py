@@ -18,6 +18,7 @@ from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.prepare import check_llama_weights
 from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
 from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.config import TEXT_STAGE
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
 FINDINGS_SHOWN = 5
@@ -40,7 +41,8 @@ def check(config: Config) -> int:
     Raises:
         UserError: names what is wrong and the remedy.
     """
-    llm, vision = _directory(config, "llm"), _directory(config, "vision_tower")
+    llm = _directory(config, "llm")
+    vision = None if config.stage == TEXT_STAGE else _directory(config, "vision_tower")
     kind = read_config(llm).get("model_type")  # not by transformers, which would offer to run a model's code
     if kind != "llama":
         raise UserError(
@@ -51,6 +53,17 @@ def check(config: Config) -> int:
     text = LlamaConfig.from_pretrained(llm)
     tokenizer = load_tokenizer(llm, name=f"llm = {llm}", remedy="prepare it again")
     check_chat_template(tokenizer, f"llm = {llm}")
+    if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("load_in_4bit needs bitsandbytes: pip install -r requirements-train.txt")
+    if vision is not None:
+        return _check_data(config, tokenizer, _check_pictures(config, vision, text.hidden_size))
+    if config.freeze_llm and config.llm_lora is None:
+        raise UserError("nothing would be trained: set freeze_llm=False, or a rank with llm_lora.r")
+    return _check_data(config, tokenizer, 0)
+
+
+def _check_pictures(config: Config, vision: Path, text_hidden: int) -> int:
+    """Check what LLaVA has besides the language model; returns the positions that a picture takes."""
     read_config(vision)
     Checkpoint(vision)
     picture = CLIPVisionConfig.from_pretrained(vision)
@@ -61,20 +74,18 @@ def check(config: Config) -> int:
             f"max_length = {config.max_length}: one picture alone takes {patches} tokens; set it above that"
         )
     if config.projector_checkpoint:
-        _check_projector(config.projector_checkpoint, picture.hidden_size, text.hidden_size)
+        _check_projector(config.projector_checkpoint, picture.hidden_size, text_hidden)
     elif config.stage == "finetune":
         raise UserError(
             "projector_checkpoint is not set: a finetuning run starts from the projector of a pretraining "
             "run; set it to that run's iter_N.pth"
         )
-    if config.load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError("load_in_4bit needs bitsandbytes: pip install -r requirements-train.txt")
     folder = Path(config.image_folder)
     for image in config.evaluation_images:
         if not (folder / image).is_file():
             raise UserError(f"evaluation_images: {folder / image} is missing; name a picture in image_folder")
         open_picture(folder / image)
-    return _check_data(config, tokenizer, patches)
+    return patches
 
 
 def check_machine(config: Config, lengths: Sequence[int], deepspeed: bool) -> None:
@@ -109,11 +120,13 @@ def check_trained(config: Config, checkpoint: Path) -> None:
         "the language model by LoRA": any(name.startswith("llm.") for name in adapted),
         "the language model in full": any(name.startswith("llm.") and "lora_" not in name for name in names),
         "the vision tower by LoRA": any(name.startswith("visual_encoder.") for name in adapted),
+        "a projector": any(name.startswith("projector.") for name in names),
     }
     wanted = {
         "the language model by LoRA": config.llm_lora is not None,
         "the language model in full": not config.freeze_llm and config.llm_lora is None,
         "the vision tower by LoRA": config.visual_encoder_lora is not None,
+        "a projector": config.stage != TEXT_STAGE,
     }
     for part, trains in wanted.items():
         if trains != found[part]:
@@ -124,9 +137,11 @@ def check_trained(config: Config, checkpoint: Path) -> None:
 
 
 def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore[no-untyped-def]
-    path, folder = Path(config.data_path), Path(config.image_folder)
-    if not folder.is_dir():
-        raise UserError(f"image_folder = {folder}: no such directory")
+    path, folder = Path(config.data_path), None
+    if config.stage != TEXT_STAGE:
+        if config.image_folder is None or not Path(config.image_folder).is_dir():
+            raise UserError(f"image_folder = {config.image_folder}: no such directory")
+        folder = Path(config.image_folder)
     findings, records = check_file(
         path,
         folder,
@@ -134,6 +149,7 @@ def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore
         max_length=config.max_length,
         tokens_per_image=patches,
         max_pictures=PICTURES_CHECKED,
+        text_only=folder is None,
     )
     duplicates = [finding for finding in findings if finding.kind == "duplicate"]
     findings = [finding for finding in findings if finding.kind != "duplicate"]
@@ -142,9 +158,10 @@ def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore
     if findings:
         shown = "\n  ".join(str(finding) for finding in findings[:FINDINGS_SHOWN])
         more = len(findings) - FINDINGS_SHOWN
+        kind = "--text" if folder is None else f"--images {folder}"
         raise UserError(
             f"{path}: {len(findings)} records cannot be trained on; `llava-tuning data check {path} "
-            f"--images {folder}` lists them:\n  {shown}" + (f"\n  … and {more} more" if more > 0 else "")
+            f"{kind}` lists them:\n  {shown}" + (f"\n  … and {more} more" if more > 0 else "")
         )
     return records
 

@@ -50,6 +50,14 @@ def test_a_good_file_has_no_findings(folder: Path, tokenizer: PreTrainedTokenize
     assert _check(folder, rows, tokenizer=tokenizer, max_length=200, tokens_per_image=16) == []
 
 
+def test_a_picture_is_a_fault_for_a_text_model(folder: Path):
+    """Whether its file is there or not, once; records of text are fine beside it."""
+    rows = [_row("1"), _row("2", "hello", "hi", image=None), _row("3", image="gone.png")]
+    findings = _check(folder, rows, text_only=True)
+    assert [(finding.index, finding.kind) for finding in findings] == [(0, "picture"), (2, "picture")]
+    assert "has a picture (a.png)" in str(findings[0]) and "leave the record out" in str(findings[0])
+
+
 def test_a_whole_number_as_id_is_read_as_text(folder: Path):
     """As XTuner does, and published sets need it."""
     assert _check(folder, [_row("x") | {"id": 3}, _row("y", "<image>\nwho?")]) == []

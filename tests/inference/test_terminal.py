@@ -105,10 +105,11 @@ def test_questions_from_a_pipe(text_model: Path) -> None:
     assert failed.returncode == 2 and "takes no pictures" in failed.stderr
 
 
-def test_mistakes_are_told_in_one_line(text_model: Path, tmp_path: Path) -> None:
+def test_mistakes_are_told_in_one_line(text_model: Path, pictures: Path, tmp_path: Path) -> None:
     for arguments, named in (
         ([str(tmp_path / "none")], "none"),
         ([str(text_model), "--image", str(tmp_path / "none.png")], "none.png"),
+        ([str(text_model), "--image", str(pictures / "red.png")], "takes no pictures"),
         ([str(text_model), "--temperature", "9"], "temperature"),
     ):
         done = subprocess.run([*COMMAND, *arguments], input="", capture_output=True, text=True)

@@ -39,15 +39,34 @@ SIDE, PATCH = 32, 8  # pixels: 16 positions a picture
 PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
 LORA = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
 FULL = "llava_internlm2_chat_1_8b_clip_vit_large_p14_336_e1_gpu8_finetune"
+TEXT_LORA = "smollm2_135m_lora_assistant_e3_sft"
+TEXT_FULL = "internlm2_chat_1_8b_full_assistant_e3_sft"
 VISION_LORA = "llava_internlm2_chat_1_8b_qlora_clip_vit_large_p14_336_lora_e1_gpu8_finetune"
+# What takes LLaVA's settings out of `settings`; rows of about three records.
+TEXT: dict[str, object] = {
+    "vision_tower": None,
+    "image_folder": None,
+    "evaluation_images": [],
+    "batch_tokens": 400,
+    "accumulative_counts": 1,
+}
 # What makes each config small; runs of QLoRA need a GPU, so its base stays whole here.
 SMALL: dict[str, dict[str, object]] = {
     "pretrain": {},
     "lora": {"llm_lora.r": 4},
     "full": {},
+    "text_lora": {"llm_lora.r": 4, "llm_lora.lora_dropout": 0.0, **TEXT},
+    "text_full": TEXT,
     "vision_lora": {"llm_lora.r": 4, "visual_encoder_lora.r": 4, "load_in_4bit": False},
 }
-CONFIGS = {"pretrain": PRETRAIN, "lora": LORA, "full": FULL, "vision_lora": VISION_LORA}
+CONFIGS = {
+    "pretrain": PRETRAIN,
+    "lora": LORA,
+    "full": FULL,
+    "vision_lora": VISION_LORA,
+    "text_lora": TEXT_LORA,
+    "text_full": TEXT_FULL,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -205,10 +224,9 @@ def build(load_config: Callable[..., Config]) -> Callable[..., Any]:
         config.model.llm.load_in_4bit = four_bit
         torch.manual_seed(2)
         model: Any = BUILDER.build(config.model).train()
-        for part in (model.llm, model.visual_encoder):
-            for name, parameter in part.named_parameters():
-                if "lora_B" in name:
-                    torch.nn.init.normal_(parameter, std=0.05)  # at its zero the adapter would do nothing
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.05)  # at its zero the adapter would do nothing
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0

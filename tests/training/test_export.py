@@ -29,6 +29,7 @@ from llava_tuning.models.provenance import (
     write_provenance,
 )
 from llava_tuning.training import export as exporting
+from llava_tuning.training import serving
 from llava_tuning.training.export import export, export_parts
 from llava_tuning.training.hooks import greedy_answer
 from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
@@ -196,7 +197,7 @@ def test_a_merged_model_that_differs_is_not_written(
             llm.model.layers[1].mlp.down_proj.weight[0] += 0.1
         return assemble(llm, *parts)
 
-    monkeypatch.setattr(exporting, "assemble", bent)
+    monkeypatch.setattr(serving, "assemble", bent)
     with pytest.raises(UserError, match=r"logits differ from the trained ones by .*nothing was written"):
         export(lora_run, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,0 +1,209 @@
+"""A language model, and the lean step that trains it, alone or as the larger part of LLaVA."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import BitsAndBytesConfig, LlamaForCausalLM
+from transformers.integrations import is_deepspeed_zero3_enabled
+from xtuner.model.utils import find_all_linear_names
+
+from llava_tuning.errors import UserError
+from llava_tuning.training.attention import PACKED, Layout
+from llava_tuning.training.dropout import draw_seeds, hash_dropouts
+from llava_tuning.training.float8 import convert_frozen
+from llava_tuning.training.four_bit import convert_four_bit
+from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer
+from llava_tuning.training.loss import linear_cross_entropy
+from llava_tuning.training.recompute import Mode, Recompute
+
+
+def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> LlamaForCausalLM:
+    """The language model of a prepared directory; NF4 when `load_in_4bit`.
+
+    Raises:
+        UserError: weights are missing from the directory.
+    """
+    weights = getattr(torch, dtype)
+    quantization = None
+    if load_in_4bit:
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=weights,
+        )
+    loaded: Any = LlamaForCausalLM.from_pretrained(
+        path,
+        dtype=weights,
+        attn_implementation=PACKED,
+        quantization_config=quantization,
+        output_loading_info=True,
+    )
+    model: LlamaForCausalLM = loaded[0]
+    check_complete(path, loaded[1])
+    return model
+
+
+def check_complete(path: str, info: dict[str, Any]) -> None:
+    """transformers fills what is missing with random numbers and trains on."""
+    wrong = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if wrong:
+        raise UserError(f"{path}: lacks the weights {', '.join(wrong[:4])}; prepare or download it again")
+
+
+class LanguageModelStep(BaseModel):
+    """The step of every model that is trained here; comes before the class of XTuner that builds the model.
+
+    Samples are packed into one row without padding; the language model's last MLP, its head and the loss run
+    only where there is a label, and logits are never all in memory; layers are compiled; activations are
+    computed again only where memory demands.
+    """
+
+    llm: Any
+    use_llm_lora: bool
+
+    def prepare_step(
+        self,
+        use_activation_checkpointing: Mode = "auto",
+        memory_limit: float | None = None,
+        compile_layers: bool = True,
+        frozen_fp8: bool = False,
+        compute_dtype: str | None = None,
+    ) -> None:
+        """Make the built model ready; called once all that trains is known.
+
+        Args:
+            use_activation_checkpointing: True for every layer, False for none, "auto" for as few as
+                memory allows.
+            memory_limit: GiB of GPU memory that "auto" may use; None for nearly all that is free.
+            compile_layers: compile them where there is a GPU.
+            frozen_fp8: products with frozen weights in 8-bit floating point (needs a Hopper GPU or later).
+            compute_dtype: what products are computed in, e.g. "bfloat16", where the language model's weights
+                are float32; None for the weights' own dtype.
+        """
+        self.data_preprocessor = BaseDataPreprocessor(non_blocking=True)
+        limit = None if memory_limit is None else int(memory_limit * 2**30)
+        self._text_memory = Recompute(use_activation_checkpointing, limit)
+        self._compile = compile_layers
+        self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
+        self._trained = [weight for weight in self.parameters() if weight.requires_grad]
+        self._dropouts = hash_dropouts(part for part in self.modules() if isinstance(part, LoraLayer))
+        layers = self.language_model().model.layers
+        if getattr(self.language_model(), "is_quantized", False):
+            convert_four_bit(layers)
+        if frozen_fp8:
+            convert_frozen(layers)
+        self.register_load_state_dict_post_hook(_miss_only_what_trains)
+
+    def language_model(self) -> LlamaForCausalLM:
+        """The Llama inside a LoRA wrapper, or itself."""
+        llm: LlamaForCausalLM = self.llm.get_base_model() if self.use_llm_lora else self.llm
+        return llm
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Arithmetic in half precision, adapters included, as a GPU's AMP does it."""
+        weights: Any = self.language_model().get_input_embeddings().weight
+        dtype = weights.dtype if weights.dtype != torch.float32 else self._compute_dtype
+        return nullcontext() if dtype is None else torch.autocast(weights.device.type, dtype=dtype)
+
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None,
+        picture_positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(1, tokens) ids to (1, tokens, hidden); pictures are LLaVA's."""
+        if pixel_values is not None:
+            raise ValueError("a language model alone takes no pictures")
+        embeds: torch.Tensor = self.language_model().get_input_embeddings()(input_ids)
+        return embeds
+
+    def forward(self, data: dict[str, Any], data_samples: Any = None, mode: str = "loss") -> Any:
+        """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
+
+        `data` is a packed row as `collate` makes it; the mean is multiplied by its `loss_weight`, if any.
+        Logits are (1, tokens, vocabulary).
+        """
+        if mode not in ("loss", "tensor"):
+            raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
+        if self._compile and self.training:
+            draw_seeds(self._dropouts)
+        with self.autocast():
+            embeds = self.embed(data["input_ids"], data.get("pixel_values"), data.get("picture_positions"))
+            at = data["supervised"] if mode == "loss" else None
+            hidden = self._hidden(embeds, data, at)
+            head = self.language_model().lm_head
+            if torch.is_autocast_enabled(hidden.device.type):  # float32 norms give float32
+                hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+            if mode == "tensor":
+                return head(hidden)[None]
+            if type(head) is nn.Linear and not is_deepspeed_zero3_enabled():
+                loss = linear_cross_entropy(hidden, head.weight, data["targets"])
+            else:  # an adapter on the head, or one whose weights ZeRO-3 gathers when it is called
+                loss = functional.cross_entropy(head(hidden).float(), data["targets"])
+            return {"loss": loss * data["loss_weight"] if "loss_weight" in data else loss}
+
+    def _hidden(self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None) -> torch.Tensor:
+        """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""
+        llama = self.language_model().model
+        if torch.is_autocast_enabled(embeds.device.type):
+            embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
+        rotary = llama.rotary_emb(embeds, data["position_ids"])
+        run = self._step(decoder_layer)
+        row = (
+            rotary,
+            Layout(data["cu_seqlens"], data["max_seqlen"], data.get("padded_grid"), data.get("padded_slots")),
+        )
+
+        def step(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+            return run(layer, hidden, *row)
+
+        hidden = self._text_memory.run(llama.layers[:-1], step, embeds, reserved=self._gradients_to_come())
+        if at is None:
+            at = torch.arange(embeds.shape[1], device=embeds.device)
+        last = self._step(last_decoder_layer)
+        if self._text_memory.mode is True:
+            hidden = checkpoint(last, llama.layers[-1], hidden, *row, at, use_reentrant=False)
+        else:
+            hidden = last(llama.layers[-1], hidden, *row, at)
+        return llama.norm(hidden)
+
+    def _step(self, step: Step) -> Step:
+        """A layer's computation, compiled where that pays."""
+        return compiled(step) if self._compile and self.training else step
+
+    def _gradients_to_come(self) -> int:
+        """Bytes of the gradients that this step's backward pass will add; AdamW's state comes after it."""
+        return 4 * sum(w.numel() for w in self._trained if w.grad is None)
+
+
+def _miss_only_what_trains(model: nn.Module, keys: Any) -> None:
+    """Checkpoints hold no frozen weights: a resumed run is not told of thousands that it lacks."""
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    keys.missing_keys[:] = [key for key in keys.missing_keys if key in trained]
+
+
+def with_adapter(module: nn.Module, config: LoraConfig) -> Any:
+    """`module` with a LoRA adapter, by default on every linear layer but the head.
+
+    peft's preparation of quantised models would hold embeddings, head and norms in float32; norms are
+    computed in it anyway.
+    """
+    if config.target_modules is None:
+        config.target_modules = find_all_linear_names(module)
+    return get_peft_model(module, config)
+
+
+def leave_inputs_alone(module: nn.Module) -> None:
+    """peft would copy each adapted layer's input to float32, for autocast to copy it back."""
+    for layer in module.modules():
+        if isinstance(layer, LoraLayer):
+            layer.cast_input_dtype_enabled = False
