@@ -212,6 +212,8 @@ def layers_recomputed(training: Training, load: Load, gib: float, processes: int
 
 def seconds(training: Training, load: Load, card: Card, recomputed: float = 0.0, steps: float = 1.0) -> float:
     """How long `load` takes on a card in `steps` steps, when input and several processes cost nothing."""
-    layers = training.text.num_hidden_layers + training.picture.num_hidden_layers
+    layers = training.text.num_hidden_layers
+    if training.picture is not None:
+        layers += training.picture.num_hidden_layers
     busy = flop(training, load, recomputed) / (SHARE[training.kind] * card.tflop_per_s * 1e12)
     return max(busy, steps * layers * LAUNCH_S)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from llava_tuning.training import model as model_module
+from llava_tuning.training import language_model
 from llava_tuning.training.dropout import HashedDropout, draw_seeds, keep
 
 
@@ -72,7 +72,7 @@ def test_a_compiled_model_drops_adapters_inputs_anew_in_each_step(
     def compiled(step: Any) -> Any:
         return steps.setdefault(step, torch.compile(step, backend="aot_eager", dynamic=True))
 
-    monkeypatch.setattr(model_module, "compiled", compiled)
+    monkeypatch.setattr(language_model, "compiled", compiled)
     torch._dynamo.reset()
     model = build("vision_lora", max_steps=1000)
     assert not any(type(part) is nn.Dropout for part in model.llm.modules())

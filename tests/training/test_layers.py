@@ -10,8 +10,7 @@ import torch
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn import functional
 
-from llava_tuning.training import attention, layers
-from llava_tuning.training import model as model_module
+from llava_tuning.training import attention, language_model, layers
 from llava_tuning.training.dataset import collate
 
 # Rows of other lengths: samples alike (then attention is padded) and not, with and without text.
@@ -49,7 +48,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return steps.setdefault(step, torch.compile(step, dynamic=True, fullgraph=True, backend=backend))
 
     torch._dynamo.reset()
-    monkeypatch.setattr(model_module, "compiled", compiled)
+    monkeypatch.setattr(language_model, "compiled", compiled)
     monkeypatch.setattr(attention, "_each_sample", masked)
     return found
 
