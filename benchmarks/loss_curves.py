@@ -113,9 +113,9 @@ def draw(curves: dict[str, dict[str, list[float]]], out: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(curves), figsize=(11, 4), dpi=110)
+    figure, grid = pyplot.subplots(1, len(curves), figsize=(5.5 * len(curves), 4), dpi=110, squeeze=False)
     colours = ("#c0392b", "#e59866", "#85c1e9", "#1f4e8c", "#27ae60")
-    for panel, (stage, lines) in zip(panels, curves.items(), strict=True):
+    for panel, (stage, lines) in zip(grid[0], curves.items(), strict=True):
         for colour, (name, values) in zip(colours, lines.items(), strict=False):
             panel.plot(values, color=colour, alpha=0.25, linewidth=0.7)
             means = smooth(values)
