@@ -296,6 +296,9 @@ def fit_to_machine(
             **({} if cuda else {"device_ids": None}),  # mmengine's default names a GPU
         }
     config.train_dataloader.pin_memory = cuda
+    if workers := config.dataloader_num_workers:  # an update's batches are read before its first step
+        ahead = math.ceil(config.accumulative_counts / workers) + 1
+        config.train_dataloader.prefetch_factor = max(2, ahead)
     if "length_property" in config.train_dataloader.sampler:
         config.train_dataloader.sampler.per_device_batch_size = config.batch_size * config.accumulative_counts
     if config.batch_tokens is not None:

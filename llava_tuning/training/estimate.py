@@ -181,10 +181,10 @@ LAUNCH_S = 0.0012
 USABLE = 0.94  # of a card's memory, as `Recompute` takes it
 # Useful TFLOP/s over the data sheet's, measured on an H100 (benchmarks/results).
 SHARE = {
-    "pretrain": 522 / 989,
-    "pretrain, frozen_fp8": 701 / 989,
-    "lora": 401 / 989,
-    "full": 478 / 989,
+    "pretrain": 520 / 989,
+    "pretrain, frozen_fp8": 696 / 989,
+    "lora": 399 / 989,
+    "full": 477 / 989,
 }
 
 

@@ -162,7 +162,7 @@ class PositionHook(Hook):
             checkpoint[POSITION] = {**position, "batches": position["batches"] + 1}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        if not runner._resume or "optimizer" not in checkpoint:  # DeepSpeed keeps its own
+        if not runner._resume:  # never called under DeepSpeed
             return
         runner.train_loop.resume(checkpoint.get(POSITION))
         checkpoint.pop("param_schedulers", None)

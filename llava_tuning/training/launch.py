@@ -132,6 +132,11 @@ def _go_on(config: Config, checkpoint: Path, lengths: Sequence[int], world_size:
             f"taken for {made:,} steps of this config and number of processes"
         )
     position, layout = Position.of(state), Layout.of(config, world_size)
+    if position.records != len(lengths):
+        raise UserError(
+            f"{checkpoint}: stopped in data of {position.records:,} records, {config.data_path} has "
+            f"{len(lengths):,} that can be trained on; resume with the data and max_length of its run"
+        )
     if position.layout == layout:
         if config.max_steps is None:
             _shift(config, position.ahead)

@@ -14,6 +14,7 @@ from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from llava_tuning.training.packing import TokenBudgetBatchSampler
 from llava_tuning.training.position import Layout, Position
 from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
 
@@ -25,7 +26,8 @@ class TokenMeanLoop(BaseLoop):
     it holds. So a batch's loss is weighted here by its share of the update's tokens, for which an update's
     batches are read before its first forward pass. The loss in the log is the mean over a step's tokens.
 
-    A resumed run goes on where it was in the data, also with another number of processes or another batch.
+    A resumed run goes on where it was in the data, also with another number of processes or another batch;
+    under DeepSpeed, whose checkpoints give no hook their content, after as many batches as there were steps.
 
     Args:
         max_iters: steps of the run.
@@ -82,14 +84,16 @@ class TokenMeanLoop(BaseLoop):
         if not isinstance(sampler, (DefaultSampler, ShuffledLengthGroupedSampler)):
             return self._epochs(0, self._iter)
         layout = Layout.of(self.runner.cfg, get_world_size())
-        start = self._start or Position(layout, sampler.seed, batches=self._iter)
+        lengths = loader.dataset.modality_length
+        start = self._start or Position(layout, sampler.seed, batches=self._iter, records=len(lengths))
         if self._iter == 0:
             self._start = start
             return self._epochs(0)
-        lengths = loader.dataset.modality_length
         if start.layout != layout:
             start = start.moved(lengths, layout)
-        sampler.seed = start.seed  # the checkpoint's, where the config has none
+        sampler.seed = start.seed  # the order goes on as it began
+        if isinstance(loader.batch_sampler, TokenBudgetBatchSampler):
+            loader.batch_sampler.seed = start.seed
         self._start = replace(start, ahead=self.ahead)
         epoch, batches, done = start.in_epoch(lengths, get_rank())
         rest = DataLoader(

@@ -39,7 +39,8 @@ class Layout:
 class Position:
     """A place in the data: `batches` of each process since `epoch` began without the samples `left_out`.
 
-    `ahead` is how many steps the schedule is ahead of the steps made, since the layout changed.
+    `ahead` is how many steps the schedule is ahead of the steps made, since the layout changed; `records` the
+    size of the data.
     """
 
     layout: Layout
@@ -48,6 +49,7 @@ class Position:
     batches: int = 0
     left_out: tuple[int, ...] = ()
     ahead: int = 0
+    records: int = 0
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values for a checkpoint."""
@@ -85,7 +87,7 @@ class Position:
             trained.update(sample for batch in batches[:done] for sample in batch)
         if len(trained) == len(lengths):
             epoch, trained = epoch + 1, set()
-        return Position(layout, self.seed, epoch, 0, tuple(sorted(trained)), self.ahead)
+        return Position(layout, self.seed, epoch, 0, tuple(sorted(trained)), self.ahead, self.records)
 
     def steps_to_the_epochs_end(self, lengths: Sequence[int]) -> int:
         """Steps of the process that has most of them."""

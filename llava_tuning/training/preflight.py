@@ -64,6 +64,8 @@ def check(config: Config) -> int:
 
 def _check_pictures(config: Config, vision: Path, text_hidden: int) -> int:
     """Check what LLaVA has besides the language model; returns the positions that a picture takes."""
+    if config.image_folder is None or not Path(config.image_folder).is_dir():
+        raise UserError(f"image_folder = {config.image_folder}: no such directory")
     read_config(vision)
     Checkpoint(vision)
     picture = CLIPVisionConfig.from_pretrained(vision)
@@ -139,8 +141,6 @@ def check_trained(config: Config, checkpoint: Path) -> None:
 def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore[no-untyped-def]
     path, folder = Path(config.data_path), None
     if config.stage != TEXT_STAGE:
-        if config.image_folder is None or not Path(config.image_folder).is_dir():
-            raise UserError(f"image_folder = {config.image_folder}: no such directory")
         folder = Path(config.image_folder)
     findings, records = check_file(
         path,

@@ -149,6 +149,7 @@ def test_a_missing_picture(fail: Fail, data: Path, tmp_path: Path) -> None:
 def test_missing_data_and_folder(fail: Fail) -> None:
     assert fail(data_path="gone.json") == "gone.json: no such data file; check the path"
     assert fail(image_folder="gone", evaluation_images=[]) == "image_folder = gone: no such directory"
+    assert fail(image_folder=None, evaluation_images=[]) == "image_folder = None: no such directory"
 
 
 def test_a_max_length_that_leaves_nothing_to_learn(fail: Fail, data: Path) -> None:

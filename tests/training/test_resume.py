@@ -101,6 +101,31 @@ def test_dropout_goes_on_as_in_the_unbroken_run(
     assert [row["step"] for row in rows(resumed / "loss.jsonl")] == [3, 4]
 
 
+def test_packed_rows_go_on_in_the_order_they_began_whatever_the_seed_is_now(
+    start: Callable[..., int], changes: dict[str, object], tmp_path: Path
+) -> None:
+    """Steps 3 to 8 reach into further epochs."""
+    changes = {**changes, "batch_tokens": 1024, "max_steps": 8, "save_steps": 2}
+    unbroken, resumed = tmp_path / "unbroken", tmp_path / "resumed"
+    assert start("lora", unbroken, {}, **changes, save_total_limit=4) == 0
+    resumed.mkdir()
+    shutil.copyfile(unbroken / "iter_2.pth", resumed / "iter_2.pth")
+    assert start("lora", resumed, {"resume": "auto"}, **changes, seed=7) == 0
+    expected = {row["step"]: row["loss"] for row in rows(unbroken / "loss.jsonl")}
+    found = {row["step"]: row["loss"] for row in rows(resumed / "loss.jsonl")}
+    assert found == pytest.approx({step: expected[step] for step in range(3, 9)}, rel=1e-6)
+
+
+def test_a_place_in_other_data_is_refused(
+    lora_run: Path, start: Callable[..., int], changes: dict[str, object], data: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(lora_run / "iter_5.pth", tmp_path / "iter_5.pth")
+    fewer = json.loads((data / "mixed.json").read_text(encoding="utf-8"))[:-2]
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer), encoding="utf-8")
+    with pytest.raises(UserError, match=r"iter_5\.pth: stopped in data of 14 records, .*fewer\.json has 12"):
+        start("lora", tmp_path, {"resume": "auto"}, **{**changes, "data_path": tmp_path / "fewer.json"})
+
+
 def test_a_checkpoint_with_code_in_it_is_refused_and_not_run(
     lora_run: Path,
     start: Callable[..., int],
