@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import os
 import sys
@@ -39,6 +40,7 @@ def _options() -> None:
     """Train, talk to and deploy an assistant of your own that can see."""
 
 
+@functools.cache  # commands are added once, however often a process calls `main`
 def _build() -> typer.Typer:
     for name in _MODULES:
         importlib.import_module(f"llava_tuning.commands.{name}").register(app)
