@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from llava_tuning.training.frozen import FrozenLinear, replace_layers
+
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
 
 
@@ -54,7 +56,7 @@ def _scaled_product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) 
     )
 
 
-class FrozenFloat8Linear(nn.Module):
+class FrozenFloat8Linear(FrozenLinear):
     """A frozen `nn.Linear` whose products are computed in float8; holds its weight for both directions."""
 
     weight: torch.Tensor
@@ -63,34 +65,25 @@ class FrozenFloat8Linear(nn.Module):
     transposed_scale: torch.Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.in_features, self.out_features = linear.in_features, linear.out_features
+        super().__init__(linear)
         for name, values in (("", linear.weight.detach()), ("transposed", linear.weight.detach().t())):
             float8, scale = to_float8(values.contiguous())
             self.register_buffer(name or "weight", float8, persistent=False)
             self.register_buffer(f"{name}_scale".lstrip("_"), scale, persistent=False)
-        self.bias = linear.bias
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features), in the dtype of `x` or autocast's."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        rows = x.flatten(0, -2)
-        product = _product(rows, self.weight, self.scale, self.transposed, self.transposed_scale)
-        output: torch.Tensor = product.view(*x.shape[:-1], self.out_features)
-        return output if self.bias is None else output + self.bias.to(output.dtype)
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        """In float8, summed in higher precision."""
+        return _product(rows, self.weight, self.scale, self.transposed, self.transposed_scale)
 
 
 def convert_frozen(layers: nn.Module) -> int:
     """Replace every frozen `nn.Linear` below `layers` whose sizes the hardware takes; returns how many."""
-    found = [
-        (parent, name, child)
-        for parent in layers.modules()
-        for name, child in parent.named_children()
-        if type(child) is nn.Linear
-        and not child.weight.requires_grad
-        and child.in_features % 16 == child.out_features % 16 == 0
-    ]
-    for parent, name, child in found:
-        setattr(parent, name, FrozenFloat8Linear(child))
-    return len(found)
+
+    def fits(layer: nn.Module) -> bool:
+        return (
+            type(layer) is nn.Linear
+            and not layer.weight.requires_grad
+            and layer.in_features % 16 == layer.out_features % 16 == 0
+        )
+
+    return replace_layers(layers, fits, FrozenFloat8Linear)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from llava_tuning.training.frozen import FrozenLinear, replace_layers
+
 
 class _Product(torch.autograd.Function):
     """`x @ weight.T`; the gradient is taken of `x` alone."""
@@ -45,54 +47,32 @@ def _expand(
     return weight
 
 
-class FrozenFourBitLinear(nn.Module):
+class FrozenFourBitLinear(FrozenLinear):
     """The product of a quantised `bitsandbytes.nn.Linear4bit`, whose weight it takes over."""
 
     weight: torch.Tensor
     scales: torch.Tensor
 
     def __init__(self, linear: Any) -> None:
-        super().__init__()
+        super().__init__(linear)
         from bitsandbytes.functional import dequantize_blockwise
 
-        self.in_features, self.out_features = linear.in_features, linear.out_features
         state = linear.weight.quant_state
-        self.block, self.kind = state.blocksize, state.quant_type
+        self.layout = (state.blocksize, state.quant_type, self.out_features, self.in_features)
         scales = state.absmax
         if state.nested:  # the scales are quantised as well
             scales = dequantize_blockwise(scales, state.state2) + state.offset
         self.register_buffer("weight", linear.weight.data, persistent=False)
         # As whole numbers: who casts a model to half precision shall not round the scales.
         self.register_buffer("scales", scales.float().view(torch.int32), persistent=False)
-        self.bias = linear.bias
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) to (..., out_features), in the dtype of `x` or autocast's."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        product = _product(
-            x.flatten(0, -2),
-            self.weight,
-            self.scales,
-            self.block,
-            self.kind,
-            self.out_features,
-            self.in_features,
-        )
-        output: torch.Tensor = product.view(*x.shape[:-1], self.out_features)
-        return output if self.bias is None else output + self.bias.to(output.dtype)
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        """With the weight expanded to the dtype of `rows`."""
+        return _product(rows, self.weight, self.scales, *self.layout)
 
 
 def convert_four_bit(layers: nn.Module) -> int:
     """Replace every `bitsandbytes.nn.Linear4bit` below `layers`; returns how many."""
     from bitsandbytes.nn import Linear4bit
 
-    found = [
-        (parent, name, child)
-        for parent in layers.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, Linear4bit)
-    ]
-    for parent, name, child in found:
-        setattr(parent, name, FrozenFourBitLinear(child))
-    return len(found)
+    return replace_layers(layers, lambda layer: isinstance(layer, Linear4bit), FrozenFourBitLinear)

@@ -100,6 +100,7 @@ class TokenMeanLoop(BaseLoop):
             loader.dataset,
             batch_sampler=batches[done:],
             num_workers=loader.num_workers,
+            prefetch_factor=loader.prefetch_factor,
             collate_fn=loader.collate_fn,
             pin_memory=loader.pin_memory,
             worker_init_fn=loader.worker_init_fn,
