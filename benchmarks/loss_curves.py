@@ -1,13 +1,14 @@
 """The loss of XTuner's own step and of ours over the same batches, in the same order, from the same weights.
 
     llava-tuning data scenes --out data/scenes --count 13500 --size 96
-    python -m benchmarks.loss_curves --data data/scenes [--steps 200]
+    python -m benchmarks.loss_curves --data data/scenes [--steps 200] [--starts 3]
 
-Both stages on the embedded model and drawn scenes, none seen twice: stage 1 trains the projector on captions;
-stage 2, from XTuner's projector, LoRA on conversations, without dropout, whose random numbers would differ.
-Training amplifies rounding, so XTuner in float32 beside XTuner in float16 shows how far two runs of the same
-mathematics come apart. What each has trained is then given to XTuner's model in float32, for its loss on
-scenes that no run saw. Writes benchmarks/results/loss_curves.json and .png.
+Both stages on the embedded model and drawn scenes, none seen twice: stage 1 trains the projector on captions,
+from several random ones; stage 2, from a projector that XTuner trained, LoRA on conversations, without dropout,
+whose random numbers would differ. Training amplifies rounding, so XTuner in float32 beside XTuner in float16
+shows how far two runs of the same mathematics come apart. What each has trained is then given to XTuner's model
+in float32, for its loss on scenes that no run saw. Writes benchmarks/results/loss_curves.json and .png; runs
+that are in the file already are not made again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from llava_tuning.training import compat
 
@@ -42,12 +44,13 @@ SUBJECTS: dict[str, tuple[type, dict[str, Any]]] = {
     "XTuner": (XTuner, {}),
     "XTuner, float32": (XTuner, {"amp": False}),
     "ours, float32": (Ours, {"without": "compiled layers"}),
-    "ours": (Ours, {}),
-    "ours, float8": (Ours, {"frozen_fp8": True}),
+    "ours": (Ours, {"frozen_fp8": "backward"}),
+    "ours, no float8": (Ours, {}),
+    "ours, float8 both ways": (Ours, {"frozen_fp8": True}),
 }
 SMOOTHING = 20  # steps of the moving average
 HELD_OUT = 8  # batches
-PROJECTOR_SEED = 3
+PROJECTOR_SEED = 3  # of the first start
 
 
 def batches(folder: Path, stage: str, weights: tuple[str, str], size: int, count: int) -> list[Batch]:
@@ -62,15 +65,15 @@ def batches(folder: Path, stage: str, weights: tuple[str, str], size: int, count
 
 
 def losses(
-    subject: Any, data: list[Batch], projector: dict[str, torch.Tensor] | None
+    subject: Any, data: list[Batch], projector: dict[str, torch.Tensor] | int
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Each step's loss, and the trained weights; learning rate as in the configs.
 
-    `projector` is what training starts from; None for random numbers, always the same ones.
+    `projector` is what training starts from, or the seed of random numbers.
     """
     model, optimizer = subject.model, subject.optimizer
-    if projector is None:
-        torch.manual_seed(PROJECTOR_SEED)
+    if isinstance(projector, int):
+        torch.manual_seed(projector)
         projector = {
             name: torch.randn(value.shape) * value.shape[-1] ** -0.5
             for name, value in model.projector.state_dict().items()
@@ -106,89 +109,136 @@ def smooth(values: list[float]) -> list[float]:
     return means
 
 
-def draw(curves: dict[str, dict[str, list[float]]], out: Path) -> None:
-    """One panel a stage: each step's loss, pale, and its moving average."""
+def of(runs: list[dict[str, Any]], stage: str) -> dict[str, list[list[float]]]:
+    """Each subject's smoothed curves, one for each start, of one stage."""
+    curves: dict[str, list[list[float]]] = {}
+    for run in runs:
+        if run["stage"] == stage:
+            curves.setdefault(run["subject"], []).append(smooth(run["losses"]))
+    return curves
+
+
+def mean(curves: list[list[float]]) -> torch.Tensor:
+    """Of several starts, (steps)."""
+    return torch.tensor(curves, dtype=torch.float64).mean(dim=0)
+
+
+def draw(runs: list[dict[str, Any]], out: Path) -> None:
+    """Two panels a stage: smoothed losses, and how far they lie off XTuner's; pale, each start by itself."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, grid = pyplot.subplots(1, len(curves), figsize=(5.5 * len(curves), 4), dpi=110, squeeze=False)
-    colours = ("#c0392b", "#e59866", "#85c1e9", "#1f4e8c", "#27ae60")
-    for panel, (stage, lines) in zip(grid[0], curves.items(), strict=True):
-        for colour, (name, values) in zip(colours, lines.items(), strict=False):
-            panel.plot(values, color=colour, alpha=0.25, linewidth=0.7)
-            means = smooth(values)
-            panel.plot(range(SMOOTHING - 1, len(values)), means, color=colour, label=name, linewidth=1.4)
-        panel.set(title=stage, xlabel="step", ylabel="loss (nats per supervised token)", yscale="log")
-        panel.grid(alpha=0.3)
-        panel.legend()
+    stages = [stage for stage in STAGES if of(runs, stage)]
+    figure, grid = pyplot.subplots(2, len(stages), figsize=(5.5 * len(stages), 7), dpi=100, squeeze=False)
+    colours = dict(
+        zip(SUBJECTS, ("#c0392b", "#e59866", "#85c1e9", "#1f4e8c", "#8e44ad", "#27ae60"), strict=True)
+    )
+    for column, stage in enumerate(stages):
+        curves = of(runs, stage)
+        reference = curves["XTuner"]
+        for name, lines in curves.items():
+            steps = range(SMOOTHING, SMOOTHING + len(lines[0]))
+            off = [
+                [100 * (a / b - 1) for a, b in zip(line, other, strict=True)]
+                for line, other in zip(lines, reference, strict=False)
+            ]
+            for panel, values in ((grid[0][column], lines), (grid[1][column], off)):
+                for line in values:
+                    panel.plot(steps, line, color=colours[name], alpha=0.25, linewidth=0.7)
+                panel.plot(steps, mean(values), color=colours[name], label=name, linewidth=1.4)
+        grid[0][column].set(title=stage, ylabel="loss (nats per supervised token)", yscale="log")
+        grid[1][column].set(xlabel="step", ylabel="off XTuner (%)", ylim=(-4, 4))
+        for panel in (grid[0][column], grid[1][column]):
+            panel.grid(alpha=0.3)
+        grid[0][column].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(out)
 
 
-def compare(curves: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, dict[str, float]]]:
-    """How far the smoothed curves lie from XTuner's, as shares of its loss: at most, and on average."""
-    apart: dict[str, dict[str, dict[str, float]]] = {}
-    for stage, lines in curves.items():
-        reference = torch.tensor(smooth(lines["XTuner"]))
-        apart[stage] = {}
-        for name, values in lines.items():
-            off = (torch.tensor(smooth(values)) / reference - 1).abs()
-            apart[stage][name] = {"at_most": round(float(off.max()), 5), "mean": round(float(off.mean()), 5)}
-            print(f"{stage}: {name} is at most {off.max():.2%}, on average {off.mean():.2%} off XTuner")
+def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far the smoothed means over all starts lie from XTuner's, as shares of its loss."""
+    apart = []
+    for stage in STAGES:
+        curves = of(runs, stage)
+        for name, lines in curves.items():
+            count = min(len(lines), len(curves.get("XTuner", [])))
+            if name == "XTuner" or not count:
+                continue
+            off = mean(lines[:count]) / mean(curves["XTuner"][:count]) - 1
+            single = [(mean([a]) / mean([b]) - 1) for a, b in zip(lines, curves["XTuner"], strict=False)]
+            apart.append(
+                {
+                    "stage": stage,
+                    "subject": name,
+                    "starts": count,
+                    "at_most": round(float(off.abs().max()), 5),
+                    "mean": round(float(off.abs().mean()), 5),
+                    "at_the_end": round(float(off[-1]), 5),
+                    "single_starts_at_most": [round(float(one.abs().max()), 5) for one in single],
+                }
+            )
+            print(
+                f"{stage}: {name}, {count} starts: at most {off.abs().max():.2%}, on average "
+                f"{off.abs().mean():.2%}, in the end {off[-1]:+.2%} off XTuner"
+            )
     return apart
 
 
 def main() -> None:
-    """Train each subject through both stages; print how far the smoothed curves lie apart."""
+    """Train each subject from each start; print how far the smoothed curves lie apart."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="directory of `data scenes`")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--starts", type=int, default=1, help="random projectors that stage 1 starts from")
+    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--subjects", default=";".join(SUBJECTS), help="separated by semicolons")
     parser.add_argument("--out", type=Path, default=RESULTS / "loss_curves.json")
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = (str(smollm2_directory()), str(PARTS / "vision_tower"))
     shapes: Shapes = replace(SHAPES["demo"], weights=weights)
-    curves: dict[str, dict[str, list[float]]] = {}
-    afterwards: dict[str, dict[str, float]] = {}
-    circumstances = environment("benchmarks.loss_curves", sys.argv)
-    projector: dict[str, torch.Tensor] | None = None
-    for stage, task in STAGES.items():
+    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"runs": []}
+    result |= environment("benchmarks.loss_curves", sys.argv)
+    runs: list[dict[str, Any]] = result["runs"]
+    start_of_stage_2 = arguments.out.with_suffix(".projector.safetensors")
+    for stage in arguments.stages.split(","):
+        task = STAGES[stage]
         data = batches(arguments.data, stage, weights, arguments.batch, arguments.steps + HELD_OUT)
-        curves[stage], results = {}, {}
-        for name, (build, options) in SUBJECTS.items():
-            if device == "cpu" and name in ("XTuner, float32", "ours, float8"):
-                continue  # XTuner computes in float32 there anyway, and float8 pays on GPUs alone
-            torch.manual_seed(0)  # the adapters begin alike
-            dtype = torch.float32 if name == "ours, float32" else shapes.dtype
-            subject = build(replace(shapes, dtype=dtype), task, device, **options)
-            curves[stage][name], results[name] = losses(subject, data[:-HELD_OUT], projector)
-            print(stage, name, [round(value, 4) for value in smooth(curves[stage][name])[::20]], flush=True)
-            write(arguments.out, {**circumstances, "losses": curves, "held_out_loss": afterwards})
-            del subject
-            gc.collect()
-            if device == "cuda":
+        for start in range(arguments.starts if stage == "pretrain" else 1):
+            for name in arguments.subjects.split(";"):
+                if device == "cpu" and (name == "XTuner, float32" or "float8" in name):
+                    continue  # XTuner computes in float32 there anyway, and float8 pays on GPUs alone
+                key = {"stage": stage, "subject": name, "start": start}
+                if any(all(run[k] == v for k, v in key.items()) for run in runs):
+                    continue
+                build, options = SUBJECTS[name]
+                torch.manual_seed(0)  # the adapters begin alike
+                dtype = torch.float32 if name == "ours, float32" else shapes.dtype
+                if device == "cpu":
+                    options = {k: v for k, v in options.items() if k != "frozen_fp8"}
+                subject = build(replace(shapes, dtype=dtype), task, device, **options)
+                begin = PROJECTOR_SEED + start if stage == "pretrain" else load_file(start_of_stage_2)
+                found, trained = losses(subject, data[:-HELD_OUT], begin)
+                del subject
+                gc.collect()
                 torch._dynamo.reset()
-        judge = XTuner(shapes, task, device, amp=False)
-        judge.model.eval()
-        afterwards[stage] = {
-            name: round(held_out_loss(judge, trained, data[-HELD_OUT:]), 5)
-            for name, trained in results.items()
-        }
-        print(stage, "held out:", afterwards[stage], flush=True)
-        projector = {
-            name.removeprefix("projector."): weight
-            for name, weight in results["XTuner"].items()
-            if name.startswith("projector.")
-        }
-    apart = compare(curves)
-    result = {"smoothed_curves_off_xtuner": apart, "held_out_loss": afterwards, "losses": curves}
-    write(arguments.out, {**circumstances, **result})
-    draw(curves, arguments.out.with_suffix(".png"))
+                judge = XTuner(shapes, task, device, amp=False)
+                judge.model.eval()
+                held_out = round(held_out_loss(judge, trained, data[-HELD_OUT:]), 5)
+                runs.append({**key, "held_out": held_out, "losses": found})
+                print(stage, name, start, [round(v, 4) for v in smooth(found)[::20]], held_out, flush=True)
+                if stage == "pretrain" and name == "XTuner" and start == 0:
+                    projector = {n.removeprefix("projector."): w for n, w in trained.items()}
+                    save_file(projector, start_of_stage_2)
+                write(arguments.out, result)
+    result["smoothed_off_xtuner"] = compare(runs)
+    write(arguments.out, result)
+    draw(runs, arguments.out.with_suffix(".png"))
     print(arguments.out)
 
 

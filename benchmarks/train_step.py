@@ -44,8 +44,9 @@ RIVALS: list[tuple[str, type, dict[str, Any]]] = [
     ("XTuner as shipped", XTuner, {}),
     ("transformers, checkpointing", Transformers, {}),
     ("transformers", Transformers, {"checkpointing": False}),
-    ("ours", Ours, {}),
-    ("ours, frozen weights in float8", Ours, {"frozen_fp8": True}),
+    ("ours", Ours, {"frozen_fp8": "backward"}),  # as by default, where anything is frozen
+    ("ours, no float8", Ours, {"frozen_fp8": False}),
+    ("ours, float8 both ways", Ours, {"frozen_fp8": True}),
 ]
 TECHNIQUES = (
     "compiled layers",
@@ -55,6 +56,7 @@ TECHNIQUES = (
     "bfloat16 vision tower",
     "no gradient through frozen parts",
     "fused AdamW",
+    "float8 gradients",
 )
 
 
@@ -189,11 +191,14 @@ def main() -> None:
                 task = replace(task, four_bit=folder)
             subjects = [r for r in RIVALS if not arguments.rivals or r[0] in arguments.rivals.split(";")]
             if arguments.techniques:
-                subjects = [("ours", Ours, {})]
-                subjects += [(f"without {t}", Ours, {"without": t}) for t in TECHNIQUES]
+                ours = {"frozen_fp8": "backward"}
+                subjects = [("ours", Ours, ours)]
+                subjects += [(f"without {t}", Ours, {**ours, "without": t}) for t in TECHNIQUES]
             for rival, build, options in subjects:
-                if options.get("frozen_fp8") and (task.kind == "full" or task.four_bit):
-                    continue  # next to nothing is frozen, or it is in 4 bits
+                if build is Ours and (device == "cpu" or task.kind == "full" or task.four_bit):
+                    if rival not in ("ours", *(f"without {t}" for t in TECHNIQUES[:-1])):
+                        continue  # no such hardware, next to nothing is frozen, or it is in 4 bits
+                    options = {**options, "frozen_fp8": False}
                 key = {"task": name, "step": rival, "memory_gib": arguments.memory}
                 key["techniques"] = arguments.techniques
                 if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):

@@ -18,6 +18,7 @@ from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 from benchmarks.train.shapes import CLIP_MEAN, CLIP_STD, Batch, Shapes, build_llm, build_vision_tower
 from llava_tuning.training.attention import PACKED
 from llava_tuning.training.dataset import collate
+from llava_tuning.training.float8 import Float8
 from llava_tuning.training.model import LeanLLaVAModel, load_llm
 from llava_tuning.training.optim import UnhurriedOptimWrapper
 
@@ -83,7 +84,7 @@ class Ours:
         checkpointing: Any = "auto",
         memory_limit: float | None = None,
         without: str = "",
-        frozen_fp8: bool = False,
+        frozen_fp8: Float8 = False,
     ) -> None:
         cuda = device == "cuda"
         half = shapes.dtype
@@ -101,7 +102,7 @@ class Ours:
             use_activation_checkpointing=without == "recomputing only where needed" or checkpointing,
             memory_limit=memory_limit,
             compile_layers=without != "compiled layers",
-            frozen_fp8=frozen_fp8,
+            frozen_fp8=without != "float8 gradients" and frozen_fp8,
             compute_dtype=str(half).removeprefix("torch."),
             **frozen(task),
         ).to(device)

@@ -96,14 +96,15 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
     "stage": (("stage",), "pretrain, finetune or sft"),
     "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
-    "truth": (("freeze_llm", "compile_layers", "frozen_fp8", "load_in_4bit"), "True or False"),
+    "truth": (("freeze_llm", "compile_layers", "load_in_4bit"), "True or False"),
     "recompute": (("gradient_checkpointing",), "True, False or 'auto'"),
+    "float8": (("frozen_fp8",), "True, False, 'backward' or 'auto'"),
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
     "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
 }
 SETTINGS = (*PLACES, *OPTIONAL, "batch_tokens", "max_epochs", "max_steps", "warmup_ratio", "stage")
 # Settings that copies of older configs lack.
-ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": False, "batch_tokens": None}
+ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": "auto", "batch_tokens": None}
 COMPILED_FROM = (
     300  # steps; compiling takes half a minute to a minute and saves about a tenth of a second a step
 )
@@ -243,6 +244,7 @@ def _check_kinds(config: Config) -> None:
                 "gibibytes": number and value > 0,
                 "truth": isinstance(value, bool),
                 "recompute": isinstance(value, bool) or value == "auto",
+                "float8": isinstance(value, bool) or value in ("backward", "auto"),
                 "share": number and 0 <= value < 1,
                 "betas": isinstance(value, (list, tuple))
                 and len(value) == 2
@@ -263,12 +265,14 @@ def fit_to_machine(
     records: int | None = None,
     world_size: int = 1,
     deepspeed: bool = False,
+    float8: bool = False,
 ) -> Config:
     """Precision, backend, batches and the schedule in steps.
 
     Args:
         lengths: tokens of each sample, or of some drawn at random.
         records: number of samples; as many as there are lengths when None.
+        float8: whether the GPU multiplies in 8-bit floating point.
     """
     cuda = torch.cuda.is_available()
     full = not config.freeze_llm and config.llm_lora is None
@@ -310,6 +314,9 @@ def fit_to_machine(
     total = total_steps(config, lengths, records or len(lengths), world_size)
     # Not tried: compiling under DeepSpeed.
     config.model.compile_layers = config.compile_layers and not deepspeed and total >= COMPILED_FROM
+    if config.frozen_fp8 == "auto":  # interpreted, conversions would take longer than the products save
+        config.frozen_fp8 = "backward" if float8 and config.model.compile_layers else False
+    config.model.frozen_fp8 = config.frozen_fp8
     config.train_cfg.max_iters = total
     config.param_scheduler = schedule(total, config.warmup_ratio)
     if total < config.save_steps:

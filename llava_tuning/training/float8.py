@@ -1,89 +1,116 @@
 """Matrix products with frozen weights in 8-bit floating point: nearly twice the rate on Hopper GPUs.
 
 Both operands are scaled row by row to the range of float8_e4m3fn, activations and gradients as they come.
-Only weights that do not train are converted; sums are kept in higher precision by the hardware.
+Only weights that do not train are converted; sums are kept in higher precision by the hardware. In the
+backward direction alone the loss stays what it was, and gradients get an error of a few percent that changes
+from step to step; in both directions the model is another one by the rounding of its weights.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from llava_tuning.training.frozen import FrozenLinear, replace_layers
 
+Float8 = bool | Literal["backward"]  # none, both directions, or gradients alone
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
+SMALLEST = 1e-12  # of a row's largest value, lest it be divided by zero
 
 
 def to_float8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(rows, columns) as float8_e4m3fn, and each row's scale, (rows, 1) float32."""
     values = values.float()
-    scale = values.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / LARGEST
+    scale = values.abs().amax(dim=1, keepdim=True).clamp(min=SMALLEST) / LARGEST
     return (values / scale).to(torch.float8_e4m3fn), scale
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T`; the gradient is taken of `x` alone."""
+    """`x @ weight.T`, in float8 where `scale` is given; the gradient is taken of `x` alone, in float8."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
         x: torch.Tensor,
         weight: torch.Tensor,
-        scale: torch.Tensor,
+        scale: torch.Tensor | None,
         transposed: torch.Tensor,
         transposed_scale: torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(transposed, transposed_scale)
-        return _scaled_product(x, weight, scale)
+        if scale is None:
+            return x @ weight.t()
+        return scaled_product(*to_float8(x), weight, scale, x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
-        return _scaled_product(grad, *ctx.saved_tensors), None, None, None, None
+        transposed, scale = ctx.saved_tensors
+        product = scaled_product(*to_float8(grad), transposed, scale, grad.dtype)
+        return product, None, None, None, None
 
 
 @torch.compiler.allow_in_graph
-def _product(x: torch.Tensor, *frozen: torch.Tensor) -> torch.Tensor:
+def _product(x: torch.Tensor, *frozen: torch.Tensor | None) -> torch.Tensor:
     product: torch.Tensor = _Product.apply(x, *frozen)
     return product
 
 
-def _scaled_product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    x8, x_scale = to_float8(x)
+def scaled_product(
+    rows: torch.Tensor,
+    scale: torch.Tensor,
+    weight: torch.Tensor,
+    weight_scale: torch.Tensor,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """`rows @ weight.T` of two matrices in float8 with a scale for each of their rows."""
     return torch._scaled_mm(
-        x8, weight.t(), scale_a=x_scale, scale_b=scale.t(), out_dtype=x.dtype, use_fast_accum=True
+        rows, weight.t(), scale_a=scale, scale_b=weight_scale.t(), out_dtype=dtype, use_fast_accum=True
     )
 
 
 class FrozenFloat8Linear(FrozenLinear):
-    """A frozen `nn.Linear` whose products are computed in float8; holds its weight for both directions."""
+    """A frozen `nn.Linear` whose gradient is computed in float8, and its output too unless `backward_only`.
+
+    Holds its weight for both directions, the one of the output in its own dtype where that is exact.
+    """
 
     weight: torch.Tensor
-    scale: torch.Tensor
+    scale: torch.Tensor | None
     transposed: torch.Tensor
     transposed_scale: torch.Tensor
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, backward_only: bool = False) -> None:
         super().__init__(linear)
-        for name, values in (("", linear.weight.detach()), ("transposed", linear.weight.detach().t())):
-            float8, scale = to_float8(values.contiguous())
-            self.register_buffer(name or "weight", float8, persistent=False)
-            self.register_buffer(f"{name}_scale".lstrip("_"), scale, persistent=False)
+        weight = linear.weight.detach()
+        kept, scale = (weight, None) if backward_only else to_float8(weight)
+        self.register_buffer("weight", kept, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        transposed, scale = to_float8(weight.t().contiguous())
+        self.register_buffer("transposed", transposed, persistent=False)
+        self.register_buffer("transposed_scale", scale, persistent=False)
 
     def product(self, rows: torch.Tensor) -> torch.Tensor:
         """In float8, summed in higher precision."""
-        return _product(rows, self.weight, self.scale, self.transposed, self.transposed_scale)
+        weight = self.weight if self.scale is not None else self.weight.to(rows.dtype)
+        return _product(rows, weight, self.scale, self.transposed, self.transposed_scale)
 
 
-def convert_frozen(layers: nn.Module) -> int:
-    """Replace every frozen `nn.Linear` below `layers` whose sizes the hardware takes; returns how many."""
+def has_float8() -> bool:
+    """Whether this machine's GPU multiplies in float8 with a scale for each row."""
+    return torch.cuda.is_available() and torch.cuda.get_device_capability() >= (9, 0)
 
-    def fits(layer: nn.Module) -> bool:
-        return (
-            type(layer) is nn.Linear
-            and not layer.weight.requires_grad
-            and layer.in_features % 16 == layer.out_features % 16 == 0
-        )
 
-    return replace_layers(layers, fits, FrozenFloat8Linear)
+def fits_float8(layer: nn.Module) -> bool:
+    """A frozen `nn.Linear` of sizes that the hardware takes."""
+    return (
+        type(layer) is nn.Linear
+        and not layer.weight.requires_grad
+        and layer.in_features % 16 == layer.out_features % 16 == 0
+    )
+
+
+def convert_frozen(layers: nn.Module, backward_only: bool = False) -> int:
+    """Replace every layer below `layers` that fits; returns how many."""
+    return replace_layers(layers, fits_float8, lambda layer: FrozenFloat8Linear(layer, backward_only))

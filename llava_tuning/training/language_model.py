@@ -7,23 +7,23 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
-from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import BitsAndBytesConfig, LlamaForCausalLM
 from transformers.integrations import is_deepspeed_zero3_enabled
-from xtuner.model.utils import find_all_linear_names
 
 from llava_tuning.errors import UserError
 from llava_tuning.training.attention import PACKED, Layout
 from llava_tuning.training.dropout import draw_seeds, hash_dropouts
-from llava_tuning.training.float8 import convert_frozen
+from llava_tuning.training.float8 import Float8, convert_frozen
 from llava_tuning.training.four_bit import convert_four_bit
 from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer
+from llava_tuning.training.lora import add_in_place
 from llava_tuning.training.loss import linear_cross_entropy
 from llava_tuning.training.recompute import Mode, Recompute
+from llava_tuning.training.swiglu import convert_swiglu
 
 
 def load_llm(path: str, dtype: str = "bfloat16", load_in_4bit: bool = False) -> LlamaForCausalLM:
@@ -75,7 +75,7 @@ class LanguageModelStep(BaseModel):
         use_activation_checkpointing: Mode = "auto",
         memory_limit: float | None = None,
         compile_layers: bool = True,
-        frozen_fp8: bool = False,
+        frozen_fp8: Float8 = False,
         compute_dtype: str | None = None,
     ) -> None:
         """Make the built model ready; called once all that trains is known.
@@ -95,12 +95,16 @@ class LanguageModelStep(BaseModel):
         self._compile = compile_layers
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained = [weight for weight in self.parameters() if weight.requires_grad]
-        self._dropouts = hash_dropouts(part for part in self.modules() if isinstance(part, LoraLayer))
+        adapted = [part for part in self.modules() if isinstance(part, LoraLayer)]
+        self._dropouts = hash_dropouts(adapted)
+        add_in_place(adapted)
         layers = self.language_model().model.layers
         if getattr(self.language_model(), "is_quantized", False):
             convert_four_bit(layers)
+        if frozen_fp8 == "backward":
+            convert_swiglu(layers)
         if frozen_fp8:
-            convert_frozen(layers)
+            convert_frozen(layers, backward_only=frozen_fp8 == "backward")
         self.register_load_state_dict_post_hook(_miss_only_what_trains)
 
     def language_model(self) -> LlamaForCausalLM:
@@ -189,21 +193,3 @@ def _miss_only_what_trains(model: nn.Module, keys: Any) -> None:
     """Checkpoints hold no frozen weights: a resumed run is not told of thousands that it lacks."""
     trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
     keys.missing_keys[:] = [key for key in keys.missing_keys if key in trained]
-
-
-def with_adapter(module: nn.Module, config: LoraConfig) -> Any:
-    """`module` with a LoRA adapter, by default on every linear layer but the head.
-
-    peft's preparation of quantised models would hold embeddings, head and norms in float32; norms are
-    computed in it anyway.
-    """
-    if config.target_modules is None:
-        config.target_modules = find_all_linear_names(module)
-    return get_peft_model(module, config)
-
-
-def leave_inputs_alone(module: nn.Module) -> None:
-    """peft would copy each adapted layer's input to float32, for autocast to copy it back."""
-    for layer in module.modules():
-        if isinstance(layer, LoraLayer):
-            layer.cast_input_dtype_enabled = False

@@ -59,6 +59,7 @@ def train(
         parse_settings,
     )
     from llava_tuning.training.dataset import read_samples
+    from llava_tuning.training.float8 import has_float8
     from llava_tuning.training.plan import plan
 
     if launcher_args and not launcher_args[0].startswith("-"):
@@ -85,7 +86,8 @@ def train(
     if not dry_run:
         records = len(samples.lengths)
         preflight.check_machine(config, samples.lengths, deepspeed is not None)
-    fit_to_machine(config, samples.lengths, records, world_size, deepspeed=deepspeed is not None)
+    float8 = has_float8() if card is None or chosen is None else chosen.float8
+    fit_to_machine(config, samples.lengths, records, world_size, deepspeed is not None, float8)
     if checkpoint is not None and checkpoint.is_file():
         print(_go_on(config, checkpoint, samples.lengths, world_size), flush=True)
     steps = config.train_cfg.max_iters

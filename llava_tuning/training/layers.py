@@ -77,8 +77,15 @@ def compiled(step: Step) -> Step:
     """
     if not torch.cuda.is_available():
         return step
-    if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
+    if not _has("CC", "cc", "gcc", "clang"):
         warnings.warn("no C compiler found: the layers are not compiled; install gcc", stacklevel=2)
         return step
     torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
-    return torch.compile(step, dynamic=True)
+    # LoRA's many small kernels take longer to start from Python, one by one, than to run.
+    options: dict[str, Any] = {"cpp_wrapper": _has("CXX", "g++", "clang++"), "combo_kernels": True}
+    return torch.compile(step, dynamic=True, options=options)
+
+
+def _has(variable: str, *programs: str) -> bool:
+    """Whether a compiler is named in the environment or can be found."""
+    return bool(os.environ.get(variable) or any(map(shutil.which, programs)))

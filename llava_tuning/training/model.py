@@ -16,15 +16,11 @@ from xtuner.utils import IMAGE_TOKEN_INDEX
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor
 from llava_tuning.training.checkpoint import read_weights
-from llava_tuning.training.float8 import convert_frozen
-from llava_tuning.training.language_model import (
-    LanguageModelStep,
-    check_complete,
-    leave_inputs_alone,
-    with_adapter,
-)
+from llava_tuning.training.float8 import Float8, convert_frozen
+from llava_tuning.training.language_model import LanguageModelStep, check_complete
 from llava_tuning.training.language_model import load_llm as load_llm  # copies of older configs name it here
 from llava_tuning.training.layers import vision_layer
+from llava_tuning.training.lora import leave_inputs_alone, with_adapter
 from llava_tuning.training.recompute import Mode, Recompute
 
 
@@ -73,7 +69,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         use_activation_checkpointing: Mode = "auto",
         memory_limit: float | None = None,
         compile_layers: bool = True,
-        frozen_fp8: bool = False,
+        frozen_fp8: Float8 = False,
         compute_dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -86,8 +82,8 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
             use_activation_checkpointing, memory_limit, compile_layers, frozen_fp8, compute_dtype
         )
         self._picture_memory = Recompute(use_activation_checkpointing, self._text_memory.limit, share=0.3)
-        if frozen_fp8:
-            convert_frozen(self._tower().encoder)
+        if frozen_fp8 is True or (frozen_fp8 and self.trains_vision):
+            convert_frozen(self._tower().encoder, backward_only=frozen_fp8 == "backward")
         if projector_checkpoint is not None:
             self.load_projector(projector_checkpoint)
 

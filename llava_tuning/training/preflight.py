@@ -6,7 +6,6 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from transformers import CLIPVisionConfig, LlamaConfig
 
@@ -19,6 +18,7 @@ from llava_tuning.models.prepare import check_llama_weights
 from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.config import TEXT_STAGE
+from llava_tuning.training.float8 import has_float8
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
 FINDINGS_SHOWN = 5
@@ -96,11 +96,12 @@ def check_machine(config: Config, lengths: Sequence[int], deepspeed: bool) -> No
     Raises:
         UserError: `frozen_fp8` without a GPU for it or under DeepSpeed; a sample exceeds `batch_tokens`.
     """
-    if config.frozen_fp8 and deepspeed:
+    asked = config.frozen_fp8 not in (False, "auto")
+    if asked and deepspeed:
         raise UserError(
             "frozen_fp8 does not work with --deepspeed, which rounds all weights; set it to False"
         )
-    if config.frozen_fp8 and (not torch.cuda.is_available() or torch.cuda.get_device_capability() < (9, 0)):
+    if asked and not has_float8():
         raise UserError("frozen_fp8 needs an NVIDIA GPU from Hopper on (H100); set it to False")
     longest = max(map(abs, lengths), default=0)
     if config.batch_tokens is not None and config.batch_tokens < longest:

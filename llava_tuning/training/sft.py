@@ -6,7 +6,8 @@ from typing import Any
 
 from xtuner.model import SupervisedFinetune
 
-from llava_tuning.training.language_model import LanguageModelStep, leave_inputs_alone, with_adapter
+from llava_tuning.training.language_model import LanguageModelStep
+from llava_tuning.training.lora import leave_inputs_alone, with_adapter
 
 
 class LeanSupervisedFinetune(LanguageModelStep, SupervisedFinetune):
