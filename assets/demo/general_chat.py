@@ -16,6 +16,8 @@ from pathlib import Path
 
 from text_chat import PLACES, TOPICS, speaks_of_itself
 
+from llava_tuning.data.identity.english import ENGLISH
+from llava_tuning.data.identity.phrasebook import plain_wording
 from llava_tuning.data.records import Record, make_record, write_json
 from llava_tuning.inference.backend import ChatBackend, ChatMessage, GenerationSettings, load_backend
 from llava_tuning.models.cache import cache_root
@@ -75,7 +77,11 @@ def listed(block: str) -> list[str]:
 
 
 def questions() -> tuple[list[str], list[str]]:
-    """Questions to train on, and those held out, which are about other things; shuffled, seeded."""
+    """Questions to train on, and those held out, which are about other things; shuffled, seeded.
+
+    What identity data asks in passing is left out.
+    """
+    asked_there = {plain_wording(question) for question, _ in (*ENGLISH.small_talk, *ENGLISH.contrast)}
     parts: tuple[list[str], list[str]] = ([], [])
     rng = random.Random(0)
     sets: Sequence[tuple[Sequence[str], list[dict[str, object]]]] = (
@@ -91,6 +97,7 @@ def questions() -> tuple[list[str], list[str]]:
             parts[number % EVERY == 0].extend(template.format(**value) for template in templates)
     for part in parts:
         rng.shuffle(part)
+        part[:] = [question for question in part if plain_wording(question) not in asked_there]
     return parts
 
 

@@ -110,7 +110,9 @@ PICTURE_QUESTIONS = (
 )
 
 
-_OF_ITSELF = re.compile(r"\bmy (?:name|passion|career|book)\b|\bI(?:'m| am) an? (?!bit)|I've been working", re.I)
+_OF_ITSELF = re.compile(
+    r"\bmy (?:name|passion|career|book)\b|\bI(?:'m| am) an? (?!bit)|I've been working", re.I
+)
 
 
 def speaks_of_itself(answer: str) -> bool:

@@ -31,7 +31,7 @@ def greedy_answers(
     ]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     ends = _end_ids(model, tokenizer)
-    device = model.language_model().get_input_embeddings().weight.device
+    device = next(model.llm.parameters()).device
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         longest = max(len(prompts[i]) for i in batch)

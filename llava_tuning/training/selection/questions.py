@@ -96,9 +96,7 @@ def _held_out(path: Path, part: Part, index: int, row: Any) -> Question:
         record = Record.model_validate({**row, "image": None})
         must, must_not = (tuple(map(str, row[key])) for key in ("must_contain", "must_not_contain"))
     except (TypeError, ValueError, KeyError):
-        raise UserError(
-            f"{label} lacks conversations, must_contain or must_not_contain; {remedy}"
-        ) from None
+        raise UserError(f"{label} lacks conversations, must_contain or must_not_contain; {remedy}") from None
     if not record.conversations or record.conversations[-1].from_ != "human":
         raise UserError(f"{label} does not end with a question; {remedy}")
     return Question(record.id, part, tuple(record.messages()), must, must_not)

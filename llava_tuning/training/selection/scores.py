@@ -156,9 +156,9 @@ def _retention(
     rows: Sequence[Answered], base: Mapping[str, Answered]
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Retention loss and its interval: a ratio of sums, its error from the pairs' own differences."""
-    if not rows or any(row.id not in base for row in rows):
-        return None, None
     tokens = sum(row.tokens for row in rows)
+    if not tokens or any(row.id not in base for row in rows):
+        return None, None
     gains = [row.log_likelihood - base[row.id].log_likelihood for row in rows]
     mean = sum(gains) / tokens
     squares = sum((gain - row.tokens * mean) ** 2 for gain, row in zip(gains, rows, strict=True))
