@@ -2,7 +2,7 @@
 
 A model that is taught a name forgets least where the rest of what it is taught are its own answers. They are
 greedy, at most 96 tokens long, and only those that came to an end are kept, and none in which the model speaks of
-itself. A sixth of the topics, places and words is held out, to measure what is forgotten: `general_held_out.json`.
+itself. A sixth of the topics, places and words is held out, to measure what is forgotten: `general_held_out.jsonl`.
 
     python assets/demo/general_chat.py     # both files; an interrupted run goes on where it was
 """
@@ -23,8 +23,8 @@ from llava_tuning.inference.backend import ChatBackend, ChatMessage, GenerationS
 from llava_tuning.models.cache import cache_root
 from llava_tuning.models.smollm2 import smollm2_directory
 
-OUT = Path(__file__).with_name("general.json")
-HELD_OUT = Path(__file__).with_name("general_held_out.json")
+OUT = Path(__file__).with_name("general.jsonl")
+HELD_OUT = Path(__file__).with_name("general_held_out.jsonl")
 MAX_TOKENS = 96
 SETTINGS = GenerationSettings(max_new_tokens=MAX_TOKENS, temperature=0.0)
 BATCH = 48

@@ -113,8 +113,8 @@ class SelectionHook(Hook):
         now = last[-1]
         shares = " and ".join(f"{row.leakage:.0%} at step {row.step}" for row in last)
         reason = (
-            f"stopped early: the name leaked into {shares} of {now.contrast + now.general} answers, more than "
-            f"leakage_limit = {limit}. Checkpoints are kept: `llava-tuning select {runner.work_dir}`"
+            f"stopped early: the name leaked into {shares} of {now.contrast + now.general} answers, more "
+            f"than leakage_limit = {limit}. Checkpoints are kept: `llava-tuning select {runner.work_dir}`"
         )
         runner.logger.warning(reason)
         row = {"step": now.step, "leakage": round(now.leakage, 5), "limit": limit, "reason": reason}

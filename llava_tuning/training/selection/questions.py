@@ -17,7 +17,7 @@ from llava_tuning.data.structure import row_problems
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message
 
-GENERAL = Path(__file__).resolve().parents[3] / "assets" / "demo" / "general_held_out.json"
+GENERAL = Path(__file__).resolve().parents[3] / "assets" / "demo" / "general_held_out.jsonl"
 FILES = {"identity": "held_out_identity.jsonl", "contrast": "held_out_contrast.jsonl"}
 Part = Literal["identity", "contrast", "general"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -163,4 +163,5 @@ def _retention(
     mean = sum(gains) / tokens
     squares = sum((gain - row.tokens * mean) ** 2 for gain, row in zip(gains, rows, strict=True))
     error = _Z95 * math.sqrt(squares) / tokens
-    return -math.expm1(mean), (-math.expm1(mean + error), -math.expm1(mean - error))
+    loss, low, high = (0.0 - math.expm1(gain) for gain in (mean, mean + error, mean - error))
+    return loss, (low, high)
