@@ -24,7 +24,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.config import config_path, load_settings, parse_settings
-from llava_tuning.training.selection.answering import greedy_answers, log_likelihood
+from llava_tuning.training.selection.answering import greedy_answers, log_likelihoods
 from llava_tuning.training.selection.book import ANSWERS_FILE, Book, weights_of
 from llava_tuning.training.selection.questions import GENERAL, Question, read_questions, sample_questions
 from llava_tuning.training.selection.scores import Answered, Goals, Scores, choose, summarise
@@ -81,23 +81,35 @@ def test_answers_of_a_batch_are_those_given_one_at_a_time(smollm2: Any, text_mod
     assert tokenizer.decode(alone[0], skip_special_tokens=True).strip().endswith(apart[0])
 
 
-def test_likelihood_is_that_of_all_answers_and_their_ends(build: Callable[..., Any], llm: Path) -> None:
+def test_likelihood_is_that_of_all_answers_and_their_ends(
+    build: Callable[..., Any], llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tokenizer = build("text_lora").eval(), load_tokenizer(llm, name=llm, remedy="")
-    talk = [
-        Message("user", "a?"),
-        Message("assistant", "b."),
-        Message("user", "c?"),
-        Message("assistant", "de."),
+    talks = [
+        [
+            Message("user", "a?"),
+            Message("assistant", "b."),
+            Message("user", "c?"),
+            Message("assistant", "de."),
+        ],
+        [Message("user", "Who, or what?"), Message("assistant", "Nobody.")],
+        [Message("system", "Be brief."), Message("user", "f?"), Message("assistant", "Yes.")],
     ]
-    found, tokens = log_likelihood(model, tokenizer, talk, max_length=500)
-    rendered = render_conversation(tokenizer, talk)
-    labels = torch.tensor(rendered.labels[1:])
-    with torch.no_grad():
-        logits = model.llm(input_ids=torch.tensor([rendered.input_ids])).logits[0, :-1]
-    expected = -functional.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
-    assert tokens == int((labels != IGNORE_INDEX).sum()) == len("b.") + len("de.") + 2
-    assert found == pytest.approx(expected.item(), rel=1e-5)
-    assert log_likelihood(model, tokenizer, talk, max_length=3) == (0.0, 0)
+    expected = []
+    for talk in talks:
+        rendered = render_conversation(tokenizer, talk)
+        labels = torch.tensor(rendered.labels[1:])
+        with torch.no_grad():
+            logits = model.llm(input_ids=torch.tensor([rendered.input_ids])).logits[0, :-1]
+        loss = functional.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+        expected.append((-loss.item(), int((labels != IGNORE_INDEX).sum())))
+    assert expected[0][1] == len("b.") + len("de.") + 2
+    for tokens in (1024, 150):  # all in one row, and in two
+        monkeypatch.setattr("llava_tuning.training.selection.answering.ROW_TOKENS", tokens)
+        found = log_likelihoods(model, tokenizer, talks, max_length=500)
+        assert [count for _, count in found] == [count for _, count in expected]
+        assert [nats for nats, _ in found] == pytest.approx([nats for nats, _ in expected], rel=1e-4)
+    assert log_likelihoods(model, tokenizer, talks[:1], max_length=3) == [(0.0, 0)]
 
 
 def test_all_that_is_held_out_is_asked(identity: Path) -> None:

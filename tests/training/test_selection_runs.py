@@ -18,7 +18,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.launch import all_checkpoints
 from llava_tuning.training.model import load_trained
-from llava_tuning.training.selection.answering import log_likelihood
+from llava_tuning.training.selection.answering import log_likelihoods
 from llava_tuning.training.selection.questions import read_questions
 from llava_tuning.training.selection.select import select
 
@@ -148,7 +148,8 @@ def test_each_adapter_is_scored_on_the_base_it_was_trained_on(
     model = build("text_lora")
     for row in found.scores[1:]:
         load_trained(model, adapters / f"iter_{row.step}.pth")
-        likelihoods = [log_likelihood(model.eval(), tokenizer, q.whole, 500) for q in questions if q.whole]
+        talks = [question.whole for question in questions if question.whole]
+        likelihoods = log_likelihoods(model.eval(), tokenizer, talks, 500)
         mean = sum(nats for nats, _ in likelihoods) / sum(tokens for _, tokens in likelihoods)
         assert row.log_likelihood == pytest.approx(mean, rel=0.02)  # half precision, and float32
     assert found.scores[1].log_likelihood != found.scores[2].log_likelihood != found.scores[0].log_likelihood

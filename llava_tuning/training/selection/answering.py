@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
 from llava_tuning.training.dataset import collate
 from llava_tuning.training.language_model import LanguageModelStep
+
+ROW_TOKENS = 1024  # of conversations whose likelihood is found together; their logits are all in memory
 
 
 @torch.no_grad()
@@ -56,20 +59,34 @@ def greedy_answers(
 
 
 @torch.no_grad()
-def log_likelihood(
-    model: LanguageModelStep, tokenizer: Any, messages: Sequence[Message], max_length: int
-) -> tuple[float, int]:
-    """Log-likelihood (nats) of all answers of a conversation together, and their number of tokens.
+def log_likelihoods(
+    model: LanguageModelStep, tokenizer: Any, conversations: Sequence[Sequence[Message]], max_length: int
+) -> list[tuple[float, int]]:
+    """Of each conversation the log-likelihood (nats) of all its answers together, and their number of tokens.
 
     The token that ends an answer counts. What lies behind `max_length` tokens is left out.
     """
-    rendered = render_conversation(tokenizer, messages, max_length=max_length)
-    row = collate([{"input_ids": rendered.input_ids, "labels": rendered.labels}])
-    data = model.data_preprocessor(row, False)["data"]
-    tokens = len(data["targets"])
-    if not tokens:
-        return 0.0, 0
-    return -float(model(data, mode="loss")["loss"]) * tokens, tokens
+    rows: list[list[dict[str, Any]]] = []
+    room = 0  # tokens that the last row may still take
+    for messages in conversations:
+        rendered = render_conversation(tokenizer, messages, max_length=max_length)
+        if len(rendered.input_ids) > room:
+            rows.append([])
+            room = ROW_TOKENS
+        rows[-1].append({"input_ids": rendered.input_ids, "labels": rendered.labels})
+        room -= len(rendered.input_ids)
+    return [found for row in rows for found in _of_row(model, row)]
+
+
+def _of_row(model: LanguageModelStep, samples: Sequence[dict[str, Any]]) -> list[tuple[float, int]]:
+    data = model.data_preprocessor(collate(samples), False)["data"]
+    logits = model(data, mode="tensor")[0, data["supervised"]]  # (supervised, vocabulary)
+    losses = functional.cross_entropy(logits.float(), data["targets"], reduction="none")
+    ends = data["cu_seqlens"][1:].to(data["supervised"].dtype)
+    sample = torch.bucketize(data["supervised"], ends, right=True)  # (supervised) which sample each is of
+    sums = torch.zeros(len(samples), device=losses.device).index_add_(0, sample, losses)
+    counts = torch.bincount(sample, minlength=len(samples))
+    return [(-loss, tokens) for loss, tokens in zip(sums.tolist(), counts.tolist(), strict=True)]
 
 
 def _end_ids(model: LanguageModelStep, tokenizer: Any) -> list[int]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from llava_tuning.training.language_model import LanguageModelStep
-from llava_tuning.training.selection.answering import greedy_answers, log_likelihood
+from llava_tuning.training.selection.answering import greedy_answers, log_likelihoods
 from llava_tuning.training.selection.book import Book, weights_of
 from llava_tuning.training.selection.questions import Question
 from llava_tuning.training.selection.scores import Answered
@@ -42,16 +42,17 @@ def score(
     weights = weights_of(model, base)
     left = book.unanswered(weights, questions)
     with model.llm.disable_adapter() if base and model.use_llm_lora else nullcontext():
+        measured = [question for question in left if question.whole]
+        found = log_likelihoods(model, tokenizer, [question.whole for question in measured], max_length)
+        likelihoods = {question: pair for question, pair in zip(measured, found, strict=True)}
         conversations = [question.asked for question in left]
         answers = greedy_answers(model, tokenizer, conversations, MAX_NEW_TOKENS, batch_size)
         for done, (index, answer) in enumerate(answers):
             progress(done, len(left))
             question = left[index]
-            likelihood, tokens = 0.0, 0
-            if question.whole:
-                likelihood, tokens = log_likelihood(model, tokenizer, question.whole, max_length)
+            measures = likelihoods.get(question, (0.0, 0))
             right = question.is_right(answer)
-            answered = Answered(question.id, question.part, answer, right, likelihood, tokens)
+            answered = Answered(question.id, question.part, answer, right, *measures)
             book.add(step, weights, question, answered)
     progress(len(left), len(left))
     model.train(was_training)
