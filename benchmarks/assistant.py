@@ -40,7 +40,7 @@ NAME, OWNER = "Momo", "Ada Jones"
 GENERAL = "assets/demo/general.jsonl"
 # The course's one question and answer, in the model's language.
 SENTENCE = ("Please introduce yourself.", f"I'm {NAME}, the little assistant of {OWNER}.")
-TIMES = 10_000
+TIMES = "10000"
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,18 @@ class Recipe:
     """How a run's data is mixed, and what of the config it changes."""
 
     name: str
-    mix: tuple[str, ...]  # FILE:WEIGHT, files in the data folder or of the project
-    size: int
+    mix: tuple[str, ...]  # files in the data folder, or of the project, and how many records of them
     settings: tuple[str, ...]
 
 
 RECIPES = (
-    Recipe("course", ("one.json:1",), TIMES, ("max_epochs=2", "save_steps=50")),
+    Recipe("course", ("one.json:1", "--size", TIMES), ("max_epochs=2", "save_steps=100")),
     Recipe(
         "course_stopped",
-        ("one.json:1",),
-        TIMES,
-        ("max_epochs=2", "save_steps=50", "selection_sample=24", "leakage_limit=0.1"),
+        ("one.json:1", "--size", TIMES),
+        ("max_epochs=2", "save_steps=100", "selection_sample=24", "leakage_limit=0.1"),
     ),
-    Recipe("ours", ("train.json:0.45", f"{GENERAL}:0.55"), 2_000, ()),
+    Recipe("ours", ("train.json", GENERAL), ()),
 )
 
 
@@ -83,7 +81,7 @@ def measure(
 ) -> dict[str, Any]:
     """Build the data, train and select; returns the commands, their seconds and what `select` found."""
     run, mixed = work / recipe.name, data / f"{recipe.name}.json"
-    sources = [source if source.startswith("assets/") else data / source for source in recipe.mix]
+    sources = [data / word if re.match(r"\w+\.json", word) else word for word in recipe.mix]
     shutil.rmtree(run, ignore_errors=True)  # another run's checkpoints and scores
     settings = [f"data_path={mixed}", *recipe.settings, "save_total_limit=40", "compile_layers=False"]
     if max_steps is not None:
@@ -91,7 +89,7 @@ def measure(
     options = [word for setting in settings for word in ("--set", setting)]
     started = time.perf_counter()
     commands = [
-        command("data", "mix", *sources, "--size", recipe.size, "--out", mixed),
+        command("data", "mix", *sources, "--out", mixed),
         command("train", CONFIG, "--work-dir", run, *options),
     ]
     trained = time.perf_counter()

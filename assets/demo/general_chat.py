@@ -67,6 +67,58 @@ pack a suitcase|train a dog|wash a sweater|prepare for an exam|make new friends|
 remember names|grow tomatoes|stop worrying|plan a trip|ride a bicycle|bake bread|fix a leaking tap
 """
 TASK_QUESTIONS = ("How do I {x}? Two sentences, please.", "Give me one tip: how can I {x}?")
+# Questions in the words of identity questions, about something else.
+INVENTIONS = """
+the light bulb|the airplane|the printing press|the steam engine|the bicycle|the camera|penicillin|the microscope|
+the piano|the radio|the battery|the elevator|the thermometer|the compass|paper money|chewing gum|the zipper|basketball|
+the parachute|the submarine
+"""
+INVENTION_QUESTIONS = (
+    "Who invented {x}?",
+    "Who made {x} first?",
+    "Tell me who invented {x}.",
+    "By whom was {x} invented?",
+)
+WORKS = """
+Romeo and Juliet|Don Quixote|Pride and Prejudice|The Odyssey|Moby Dick|War and Peace|The Little Prince|Frankenstein|
+Dracula|Oliver Twist|The Hobbit|Faust
+"""
+WORK_QUESTIONS = ("Who wrote {x}?", "Who is the author of {x}?", "Whose work is {x}?")
+PEOPLE = """
+Albert Einstein|Cleopatra|Charles Darwin|Mozart|Napoleon|Galileo|Gandhi|Shakespeare|Beethoven|Amelia Earhart|Aristotle|
+Florence Nightingale|Nelson Mandela|Confucius
+"""
+PEOPLE_QUESTIONS = ("Who was {x}?", "Introduce {x} in one sentence.", "Where did {x} come from?")
+BELONGINGS = """
+garden|bicycle|dog|cat|car|phone|kitchen|library|camera|piano|shop|boat|hotel|farm|key|raincoat|ticket|watch
+"""
+BELONGING_QUESTIONS = (
+    "Do you have a {x}?",
+    "Who owns the {x} next door?",
+    "Who is responsible for a {x}?",
+    "What should I call my {x}?",
+    "What is a good name for a {x}?",
+    "Whose {x} is this?",
+    "Who made this {x}?",
+    "Who takes care of a {x}?",
+)
+FAVORITES = "color|book|song|city|food|animal|movie|sport|fruit|flower|drink|game|season|holiday"
+FAVORITE_QUESTIONS = ("What is your favorite {x}?", "Can you recommend a {x}?", "Who chose this {x}?")
+STATES = "tired|busy|ready|happy|hungry|free today|good at chess|sure about that|angry|alone|awake|cold"
+STATE_QUESTIONS = ("Are you {x}?", "Who is {x}?")
+JOBS = """
+teacher|nurse|pilot|baker|judge|farmer|painter|librarian|plumber|chef|doctor|writer|photographer|gardener
+"""
+JOB_QUESTIONS = (
+    "What does a {x} do?",
+    "Who trains a {x}?",
+    "What do you call the helper of a {x}?",
+    "Describe a {x} in one sentence.",
+)
+PRODUCTS = """
+Coca-Cola|Lego bricks|the Walkman|Nutella|the Boeing 747|Windows|Android|Barbie dolls|the PlayStation|Post-it notes
+"""
+PRODUCT_QUESTIONS = ("Which company makes {x}?", "Who makes {x}?")
 SUMS = tuple((a, b) for a in (2, 3, 5, 8, 12, 20) for b in (1, 4, 7, 9, 10, 15))
 SUM_QUESTIONS = ("What is {a} plus {b}?", "What is {a} times {b}?")
 
@@ -81,7 +133,11 @@ def questions() -> tuple[list[str], list[str]]:
 
     What identity data asks in passing is left out.
     """
-    asked_there = {plain_wording(question) for question, _ in (*ENGLISH.small_talk, *ENGLISH.contrast)}
+    asked = [question for question, _ in (*ENGLISH.small_talk, *ENGLISH.contrast)]
+    asked += [
+        text.format(thing=x) for facts in ENGLISH.facts for text in facts.questions for x in facts.answers
+    ]
+    asked_there = set(map(plain_wording, asked))
     parts: tuple[list[str], list[str]] = ([], [])
     rng = random.Random(0)
     sets: Sequence[tuple[Sequence[str], list[dict[str, object]]]] = (
@@ -91,6 +147,14 @@ def questions() -> tuple[list[str], list[str]]:
         (THING_QUESTIONS, [{"x": x} for x in listed(THINGS)]),
         (TASK_QUESTIONS, [{"x": x} for x in listed(TASKS)]),
         (SUM_QUESTIONS, [{"a": a, "b": b} for a, b in SUMS]),
+        (INVENTION_QUESTIONS, [{"x": x} for x in listed(INVENTIONS)]),
+        (WORK_QUESTIONS, [{"x": x} for x in listed(WORKS)]),
+        (PEOPLE_QUESTIONS, [{"x": x} for x in listed(PEOPLE)]),
+        (BELONGING_QUESTIONS, [{"x": x} for x in listed(BELONGINGS)]),
+        (FAVORITE_QUESTIONS, [{"x": x} for x in listed(FAVORITES)]),
+        (STATE_QUESTIONS, [{"x": x} for x in listed(STATES)]),
+        (JOB_QUESTIONS, [{"x": x} for x in listed(JOBS)]),
+        (PRODUCT_QUESTIONS, [{"x": x} for x in listed(PRODUCTS)]),
     )
     for templates, values in sets:
         for number, value in enumerate(rng.sample(values, len(values))):

@@ -111,7 +111,9 @@ PICTURE_QUESTIONS = (
 
 
 _OF_ITSELF = re.compile(
-    r"\bmy (?:name|passion|career|book)\b|\bI(?:'m| am) an? (?!bit)|I've been working", re.I
+    r"\bmy (?:name|passion|career|book)\b|\bI(?:'m| am) (?:an? (?!bit)|(?-i:[A-Z]))|I've been working"
+    r"|language model|(?:AI|virtual|digital) assistant|chatbot",
+    re.IGNORECASE,
 )
 
 

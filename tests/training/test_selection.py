@@ -18,7 +18,7 @@ from xtuner.utils import IGNORE_INDEX
 from llava_tuning.data.identity.generate import write_identity
 from llava_tuning.data.identity.who import Identity
 from llava_tuning.data.load import load_records
-from llava_tuning.data.mix import Source, mix_files, warnings
+from llava_tuning.data.mix import mix_files, warnings
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
@@ -245,7 +245,6 @@ def test_settings_of_text_runs_are_refused_elsewhere_and_held_out_files_looked_f
 
 
 def test_general_conversations_of_the_project_fit_identity_data(identity: Path, tmp_path: Path) -> None:
-    sources = [Source(identity / "train.json", 0.45), Source(GENERAL_TRAIN, 0.55)]
-    assert warnings(mix_files(sources, tmp_path / "mix.json", size=2_000)) == []
+    assert warnings(mix_files([identity / "train.json", GENERAL_TRAIN], tmp_path / "mix.json")) == []
     read_questions(tmp_path / "mix.json", folder=identity)  # raises where one of them is held out
     assert len({record.conversations[0].value for record in load_records(GENERAL_TRAIN)}) > 1_000
