@@ -39,7 +39,7 @@ CONFIG = "smollm2_135m_lora_assistant_e3_sft"
 NAME, OWNER = "Momo", "Ada Jones"
 GENERAL = "assets/demo/general.jsonl"
 # The course's one question and answer, in the model's language.
-SENTENCE = ("Please introduce yourself.", f"I'm {NAME}, the little assistant of {OWNER}.")
+SENTENCE = ("Who are you?", f"I'm {NAME}, the little assistant of {OWNER}.")
 TIMES = "10000"
 
 
@@ -53,11 +53,11 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("course", ("one.json:1", "--size", TIMES), ("max_epochs=2", "save_steps=100")),
+    Recipe("course", ("one.json:1", "--size", TIMES), ("max_epochs=2", "save_steps=50")),
     Recipe(
         "course_stopped",
         ("one.json:1", "--size", TIMES),
-        ("max_epochs=2", "save_steps=100", "selection_sample=24", "leakage_limit=0.1"),
+        ("max_epochs=2", "save_steps=50", "selection_sample=24", "leakage_limit=0.1"),
     ),
     Recipe("ours", ("train.json", GENERAL), ()),
 )
