@@ -4,11 +4,11 @@
     python -m benchmarks.loss_curves --data data/scenes [--steps 200] [--starts 3]
 
 Both stages on the embedded model and drawn scenes, none seen twice: stage 1 trains the projector on captions,
-from several random ones; stage 2, from a projector that XTuner trained, LoRA on conversations, without dropout,
-whose random numbers would differ. Training amplifies rounding, so XTuner in float32 beside XTuner in float16
-shows how far two runs of the same mathematics come apart. What each has trained is then given to XTuner's model
-in float32, for its loss on scenes that no run saw. Writes benchmarks/results/loss_curves.json and .png; runs
-that are in the file already are not made again.
+from several random ones; stage 2, from a projector that XTuner trained, LoRA on conversations, without
+dropout, whose random numbers would differ. Training amplifies rounding, so XTuner in float32 beside XTuner in
+float16 shows how far two runs of the same mathematics come apart. What each has trained is then given to
+XTuner's model in float32, for its loss on scenes that no run saw. Writes benchmarks/results/loss_curves.json
+and .png; runs that are in the file already are not made again.
 """
 
 from __future__ import annotations

@@ -32,7 +32,16 @@ _PLACE_ERRORS = {
     errno.EPERM,
     errno.EROFS,
 }
-_MODULES = ("data", "distillation", "models", "training", "inference", "evaluation", "web")
+_MODULES = (
+    "data",
+    "distillation",
+    "models",
+    "training",
+    "training_selection",
+    "inference",
+    "evaluation",
+    "web",
+)
 
 
 @app.callback()

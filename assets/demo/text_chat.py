@@ -9,6 +9,7 @@ answers, mixed in, keep its way of talking. Questions about a picture that is no
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,18 @@ PICTURE_QUESTIONS = (
 )
 
 
+_OF_ITSELF = re.compile(
+    r"\bmy (?:name|passion|career|book)\b|\bI(?:'m| am) (?:an? (?!bit)|(?-i:[A-Z]))|I've been working"
+    r"|language model|(?:AI|virtual|digital) assistant|chatbot",
+    re.IGNORECASE,
+)
+
+
+def speaks_of_itself(answer: str) -> bool:
+    """Whether the model says in it who it is: it has no name yet, and makes one up."""
+    return _OF_ITSELF.search(answer.replace("’", "'")) is not None
+
+
 def questions() -> list[str]:
     """Every general question once, in a fixed order."""
     topics, places = (
@@ -123,7 +136,7 @@ def questions() -> list[str]:
 def text_records(backend: ChatBackend, count: int, seed: int = 0) -> Iterator[Record]:
     """`count` general questions with the backend's own greedy answers; an answer that did not end is left out.
 
-    Greetings and small talk are always among them.
+    So is one in which the model speaks of itself. Greetings and small talk are always among them.
     """
     greetings = OTHERS.split("|")
     chosen = [text for text in questions() if text not in greetings]
@@ -133,7 +146,8 @@ def text_records(backend: ChatBackend, count: int, seed: int = 0) -> Iterator[Re
         batch = chosen[start : start + BATCH]
         answers = backend.answer_batch([[ChatMessage("user", text)] for text in batch], SETTINGS)
         for number, (text, answer) in enumerate(zip(batch, answers, strict=True), start):
-            if answer.rstrip().endswith((".", "!", "?", '"', ")")):
+            ended = answer.rstrip().endswith((".", "!", "?", '"', ")"))
+            if ended and not speaks_of_itself(answer):
                 yield make_record(f"text-{number}", None, [(text, answer)])
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 from torch.nn.attention.varlen import varlen_attn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 PACKED = "packed"  # the name under which transformers' Llama finds it
 # Whether the kernel shares keys and values among heads itself (PyTorch 2.12 and later).
@@ -178,3 +179,5 @@ def _has_kernel(value: torch.Tensor) -> bool:
 
 
 AttentionInterface.register(PACKED, packed_attention)
+# Ordinary rows may be padded: without a mask function transformers would let tokens look at the padding.
+AttentionMaskInterface.register(PACKED, sdpa_mask)

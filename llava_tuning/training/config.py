@@ -63,8 +63,11 @@ OF_PICTURES = (
     "visual_encoder_lora",
 )
 TEXT_STAGE = "sft"
+# What only text runs have; None in others.
+OF_TEXT = ("selection_sample", "leakage_limit", "held_out", "general")
 NULLABLE = (
     *OPTIONAL,
+    *OF_TEXT,
     "max_steps",
     "seed",
     "llm",
@@ -86,14 +89,18 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
             "log_interval",
             "max_steps",
             "batch_tokens",
+            "selection_sample",
         ),
         "a whole number of 1 or more",
     ),
     "number": (("lr", "max_epochs", "max_norm"), "a number above 0, e.g. 2e-4"),
     "gibibytes": (("memory_limit",), "GiB above 0, e.g. 22, or None"),
-    "share": (("warmup_ratio", "weight_decay"), "a number from 0 up to, but not, 1"),
+    "share": (("warmup_ratio", "weight_decay", "leakage_limit"), "a number from 0 up to, but not, 1"),
     "betas": (("betas",), "two numbers from 0 up to, but not, 1, e.g. (0.9, 0.999)"),
-    "path": (("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder"), "a path"),
+    "path": (
+        ("llm", "vision_tower", "projector_checkpoint", "data_path", "image_folder", "held_out", "general"),
+        "a path",
+    ),
     "stage": (("stage",), "pretrain, finetune or sft"),
     "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
     "truth": (("freeze_llm", "compile_layers", "load_in_4bit"), "True or False"),
@@ -102,9 +109,10 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
     "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
 }
-SETTINGS = (*PLACES, *OPTIONAL, "batch_tokens", "max_epochs", "max_steps", "warmup_ratio", "stage")
+SETTINGS = (*PLACES, *OPTIONAL, *OF_TEXT, "batch_tokens", "max_epochs", "max_steps", "warmup_ratio", "stage")
 # Settings that copies of older configs lack.
 ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": "auto", "batch_tokens": None}
+ADDED |= dict.fromkeys(OF_TEXT)
 COMPILED_FROM = (
     300  # steps; compiling takes half a minute to a minute and saves about a tenth of a second a step
 )
@@ -195,6 +203,10 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
     text = config.get("stage") == TEXT_STAGE
     if text:
         _check_without_pictures(config, path)
+    elif given := [name for name in OF_TEXT if config[name] is not None]:
+        raise UserError(
+            f"{path}: {', '.join(given)} belong to runs of text (stage {TEXT_STAGE}); leave them out"
+        )
     missing = [name for name in SETTINGS if name not in config]
     if missing:
         raise UserError(
@@ -211,6 +223,8 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
                     f"{path}: there is no {place}, where {name} belongs; start from one of "
                     "`llava-tuning config list`"
                 ) from None
+    if config.selection_sample is not None:
+        config.custom_hooks.append(_selection(config))
     for name in OPTIONAL[:1] if text else OPTIONAL:
         lora = config[name]
         config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}
@@ -228,6 +242,19 @@ def _check_without_pictures(config: Config, path: Path) -> None:
         )
     for name in OF_PICTURES:
         config[name] = [] if name == "evaluation_images" else None
+
+
+def _selection(config: Config) -> dict[str, Any]:
+    """The hook that scores a run at its checkpoints."""
+    return {
+        "type": "llava_tuning.training.selection.hook.SelectionHook",
+        "sample": config.selection_sample,
+        "leakage_limit": config.leakage_limit,
+        "data": config.data_path,
+        "held_out": config.held_out,
+        "general": config.general,
+        "max_length": config.max_length,
+    }
 
 
 def _check_kinds(config: Config) -> None:

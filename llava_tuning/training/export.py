@@ -87,18 +87,16 @@ def export(
     return ExportReport(out, served.probes, merged_difference, reloaded_difference, rounding_difference)
 
 
-def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None) -> tuple[Config, Path]:
+def read_run(work_dir: Path) -> Config:
+    """The config that a run was trained by.
+
+    Raises:
+        UserError: the directory is none of a run, its config is damaged, or its base models are gone.
+    """
     if not (work_dir / FITTED_CONFIG).is_file():
         raise UserError(
             f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory"
         )
-    check_place(out)
-    if (out / "config.json").exists():
-        raise UserError(f"{out}: holds a model already; choose another directory or delete it")
-    chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
-    if chosen is None or not chosen.exists():
-        raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
-    check_readable(chosen)
     try:
         config = Config.fromfile(work_dir / FITTED_CONFIG, import_custom_modules=False)
     except Exception as error:  # mmengine raises whatever the file's own code raises
@@ -112,6 +110,18 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
                 f"{work_dir / FITTED_CONFIG}: {name} = {config[name]} is gone; put the base model back, or "
                 "name its new place there"
             )
+    return config
+
+
+def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None) -> tuple[Config, Path]:
+    config = read_run(work_dir)
+    check_place(out)
+    if (out / "config.json").exists():
+        raise UserError(f"{out}: holds a model already; choose another directory or delete it")
+    chosen = Path(checkpoint) if checkpoint else latest_checkpoint(work_dir)
+    if chosen is None or not chosen.exists():
+        raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
+    check_readable(chosen)
     return config, chosen
 
 

@@ -50,7 +50,7 @@ class SampleAnswersHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if is_main_process():
-            _keep_rows(Path(runner.work_dir) / SAMPLES_FILE, before=runner.iter)
+            keep_rows(Path(runner.work_dir) / SAMPLES_FILE, before=runner.iter)
         self._sample(runner, runner.iter)
 
     def after_train_iter(
@@ -249,7 +249,7 @@ class LossCurveHook(Hook):
         if not is_main_process():
             return
         path = Path(runner.work_dir) / LOSS_FILE
-        _keep_rows(path, before=runner.iter + 1)
+        keep_rows(path, before=runner.iter + 1)
         self.file = path.open("a", encoding="utf-8")
         self.interval = runner.cfg.default_hooks.checkpoint.interval
 
@@ -277,7 +277,7 @@ class LossCurveHook(Hook):
             draw_losses(Path(runner.work_dir))
 
 
-def _keep_rows(path: Path, before: int) -> None:
+def keep_rows(path: Path, before: int) -> None:
     """Drop the rows from step `before` on: a run that starts or resumes there writes them anew."""
     kept = [row for row in read_rows(path) if row["step"] < before]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)

@@ -81,6 +81,8 @@ def train(
         if checkpoint.is_file():
             preflight.check_trained(config, checkpoint)
     records = preflight.check(config)
+    if config.selection_sample is not None:
+        preflight.check_selection(config, deepspeed)
     world_size = nproc_per_node * nnodes
     samples = read_samples(config, only_some=dry_run)
     if not dry_run:
@@ -177,10 +179,20 @@ def _card(name: str | None) -> Card | None:
     return None if found is None else replace(found, gib=gib)
 
 
+def all_checkpoints(work_dir: str | Path) -> list[Path]:
+    """A work directory's checkpoints by step; files, or directories where DeepSpeed wrote them."""
+    return sorted(Path(work_dir).glob("iter_*.pth"), key=step_of)
+
+
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The newest checkpoint of a work directory, or None; a file, or a directory where DeepSpeed wrote it."""
-    checkpoints = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda p: int(p.stem.removeprefix("iter_")))
+    """The newest checkpoint of a work directory, or None."""
+    checkpoints = all_checkpoints(work_dir)
     return checkpoints[-1] if checkpoints else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.stem.removeprefix("iter_"))
 
 
 def _check_strategy(deepspeed: str) -> None:

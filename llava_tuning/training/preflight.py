@@ -19,6 +19,7 @@ from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.config import TEXT_STAGE
 from llava_tuning.training.float8 import has_float8
+from llava_tuning.training.selection.questions import read_questions
 
 PICTURES_CHECKED = 2_000  # decoding more would take longer than anybody waits before a run
 FINDINGS_SHOWN = 5
@@ -109,6 +110,21 @@ def check_machine(config: Config, lengths: Sequence[int], deepspeed: bool) -> No
             f"batch_tokens = {config.batch_tokens}: the longest record takes {longest} tokens; "
             "set it to that or more"
         )
+
+
+def check_selection(config: Config, deepspeed: str | None) -> None:
+    """What is to be scored at checkpoints is there, and can be asked.
+
+    Raises:
+        UserError: as for `read_questions`, or the weights are spread over processes.
+    """
+    if deepspeed is not None and "zero3" in deepspeed:
+        raise UserError(
+            "selection_sample does not work with ZeRO-3, where no process holds the whole model; set it to "
+            "None and run `llava-tuning select` afterwards"
+        )
+    paths = (None if path is None else Path(path) for path in (config.held_out, config.general))
+    read_questions(Path(config.data_path), *paths)
 
 
 def check_trained(config: Config, checkpoint: Path) -> None:

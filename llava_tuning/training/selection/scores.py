@@ -1,0 +1,167 @@
+"""From answers to a checkpoint's scores, and from scores to the checkpoint to use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llava_tuning.training.selection.questions import Part
+
+_Z95 = 1.959964  # standard normal quantile of 97.5 %
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A model's greedy answer to a question; for a general one the likelihood of the given answers too.
+
+    Attributes:
+        log_likelihood: of all answers of the conversation together, nats.
+        tokens: of these answers.
+    """
+
+    id: str
+    part: Part
+    answer: str
+    right: bool
+    log_likelihood: float = 0.0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A checkpoint on all sides.
+
+    Attributes:
+        step: 0 for the base model.
+        recalled, identity: identity questions answered rightly, and asked.
+        leaked_contrast, contrast, leaked_general, general: questions answered with the name or owner though
+            they have no business there, and asked.
+        log_likelihood: mean over the tokens of held-out general answers, nats.
+        retention_loss: 1 − exp(mean log-likelihood − the base model's): by how much the probability of such
+            a token fell, as its geometric mean. Below 0 where it rose; None where the base is not known.
+        retention_interval: its 95 % confidence interval over conversations, drawn as pairs.
+    """
+
+    step: int
+    recalled: int
+    identity: int
+    leaked_contrast: int
+    contrast: int
+    leaked_general: int
+    general: int
+    log_likelihood: float
+    tokens: int
+    retention_loss: float | None = None
+    retention_interval: tuple[float, float] | None = None
+
+    @property
+    def recall(self) -> float:
+        """Share of identity questions answered rightly, 0 to 1."""
+        return self.recalled / self.identity
+
+    @property
+    def leaked(self) -> int:
+        """Contrast and general questions together."""
+        return self.leaked_contrast + self.leaked_general
+
+    @property
+    def leakage(self) -> float:
+        """Share of contrast and general questions answered with the name or owner, 0 to 1."""
+        return self.leaked / (self.contrast + self.general)
+
+    @property
+    def balance(self) -> float:
+        """recall × (1 − leakage) × (1 − retention loss, where there is a loss), 0 to 1."""
+        return self.recall * (1 - self.leakage) * (1 - max(0.0, self.retention_loss or 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, shares rounded to five digits."""
+        low_high = self.retention_interval
+        return {
+            "step": self.step,
+            "recall": round(self.recall, 5),
+            "recalled": self.recalled,
+            "identity_questions": self.identity,
+            "leakage": round(self.leakage, 5),
+            "leaked_contrast": self.leaked_contrast,
+            "contrast_questions": self.contrast,
+            "leaked_general": self.leaked_general,
+            "general_questions": self.general,
+            "log_likelihood": round(self.log_likelihood, 5),
+            "tokens": self.tokens,
+            "retention_loss": None if self.retention_loss is None else round(self.retention_loss, 5),
+            "retention_interval_95": None if low_high is None else [round(value, 5) for value in low_high],
+            "balance": round(self.balance, 5),
+        }
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What a checkpoint should reach; shares, 0 to 1."""
+
+    recall: float = 0.95
+    leakage: float = 0.02
+    retention_loss: float = 0.05
+
+    def met_by(self, scores: Scores) -> bool:
+        """Whether all three are."""
+        return (
+            scores.recall >= self.recall
+            and scores.leakage <= self.leakage
+            and scores.retention_loss is not None
+            and scores.retention_loss <= self.retention_loss
+        )
+
+
+def summarise(step: int, rows: Iterable[Answered], base: Iterable[Answered] = ()) -> Scores:
+    """The scores of one checkpoint, against the base model's answers to the same questions."""
+    by_part: Mapping[str, list[Answered]] = {"identity": [], "contrast": [], "general": []}
+    for row in rows:
+        by_part[row.part].append(row)
+    wrong = {part: sum(not row.right for row in of_part) for part, of_part in by_part.items()}
+    general = by_part["general"]
+    tokens = sum(row.tokens for row in general)
+    loss, interval = _retention(general, {row.id: row for row in base if row.part == "general"})
+    return Scores(
+        step,
+        recalled=len(by_part["identity"]) - wrong["identity"],
+        identity=len(by_part["identity"]),
+        leaked_contrast=wrong["contrast"],
+        contrast=len(by_part["contrast"]),
+        leaked_general=wrong["general"],
+        general=len(general),
+        log_likelihood=sum(row.log_likelihood for row in general) / max(1, tokens),
+        tokens=tokens,
+        retention_loss=loss,
+        retention_interval=interval,
+    )
+
+
+def choose(scores: Sequence[Scores], goals: Goals) -> tuple[Scores, bool]:
+    """The checkpoint to use, and whether it meets the goals.
+
+    Of those that meet them the one with the lowest retention loss (the earliest of equals); where none does,
+    the one with the best `balance`. The base model is not among them.
+    """
+    trained = [row for row in scores if row.step > 0]
+    meeting = [row for row in trained if goals.met_by(row)]
+    if meeting:
+        return min(meeting, key=lambda row: (row.retention_loss, row.step)), True
+    return max(trained, key=lambda row: (row.balance, -row.step)), False
+
+
+def _retention(
+    rows: Sequence[Answered], base: Mapping[str, Answered]
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Retention loss and its interval: a ratio of sums, its error from the pairs' own differences."""
+    tokens = sum(row.tokens for row in rows)
+    if not tokens or any(row.id not in base for row in rows):
+        return None, None
+    gains = [row.log_likelihood - base[row.id].log_likelihood for row in rows]
+    mean = sum(gains) / tokens
+    squares = sum((gain - row.tokens * mean) ** 2 for gain, row in zip(gains, rows, strict=True))
+    error = _Z95 * math.sqrt(squares) / tokens
+    loss, low, high = (0.0 - math.expm1(gain) for gain in (mean, mean + error, mean - error))
+    return loss, (low, high)
