@@ -83,7 +83,11 @@ class BusyError(UserError):
 
 
 class RemoteError(UserError):
-    """The server that runs the model failed, not the question."""
+    """The server that runs the model failed, not the question. `replied`: it could be asked, and said so."""
+
+    def __init__(self, message: str, replied: bool = False) -> None:
+        super().__init__(message)
+        self.replied = replied
 
 
 class ChatBackend(Protocol):

@@ -1,4 +1,4 @@
-"""Answer with a model behind an OpenAI-compatible address: vLLM, LMDeploy, SGLang, llama.cpp, this project's app.
+"""Answer with a model behind an OpenAI-compatible address: vLLM, LMDeploy, SGLang, llama.cpp, our own app.
 
 Requests run in an event loop of their own thread, so that stopping an answer closes its connection at once,
 also while the server is still reading the question; that is how servers learn to stop.
@@ -7,7 +7,6 @@ also while the server is still reading the question; that is how servers learn t
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
@@ -27,7 +26,14 @@ from llava_tuning.inference.backend import (
     RemoteError,
 )
 from llava_tuning.inference.context import check_messages
-from llava_tuning.inference.openai_client import Endpoint, error_of, model_rows, only_model, user_content
+from llava_tuning.inference.openai_client import (
+    Endpoint,
+    error_of,
+    events,
+    model_rows,
+    only_model,
+    user_content,
+)
 from llava_tuning.models.pictures import encode_picture
 
 _POLL_S = 0.05  # how soon a cancelled answer ends
@@ -75,8 +81,10 @@ class OpenAIBackend:
             raise UserError(f"{endpoint.url}: {error}") from None
         try:
             backend.answer_batch([_LOOK], short)
-        except UserError:  # it answered in text a moment ago, so the picture is what it does not take
-            backend.sees = False
+        except UserError as error:
+            if isinstance(error, BusyError) or (isinstance(error, RemoteError) and not error.replied):
+                raise UserError(f"{endpoint.url}: {error}") from None
+            backend.sees = False  # it answered in text a moment ago: the picture is what it refuses
         return backend
 
     def stream(
@@ -201,9 +209,10 @@ class OpenAIBackend:
                 if not response.is_success:
                     await response.aread()
                 self._check(response)
-                async for event in _events(response):
+                async for event in events(response):
                     if "error" in event:
-                        raise RemoteError(f"the answer failed ({self._endpoint.clean(str(event['error']))})")
+                        said = self._endpoint.clean(str(event["error"]))
+                        raise RemoteError(f"the model's server failed ({said})", replied=True)
                     usage = event.get("usage") or usage
                     for choice in event.get("choices") or ():
                         if text := (choice.get("delta") or {}).get("content"):
@@ -239,27 +248,7 @@ class OpenAIBackend:
         if status in (429, 503):
             raise BusyError(f"the model's server is busy ({said}); try again in a minute")
         if remedy := self._endpoint.remedy(status):
-            raise RemoteError(f"{said}; {remedy}")
+            raise RemoteError(f"{said}; {remedy}", replied=True)
         if status in (400, 413, 422):
             raise UserError(f"the model's server refuses the question ({said})")
-        raise RemoteError(f"the model's server failed ({said})")
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a stream of server-sent events.
-
-    Lines end where the protocol says; `aiter_lines` also ends them at characters that answers may contain.
-    """
-    rest = b""
-    async for data in response.aiter_bytes():
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            name, _, value = line.strip().partition(b":")
-            if name != b"data" or value.strip() == b"[DONE]":
-                continue
-            try:
-                event = json.loads(value)
-            except ValueError:
-                raise RemoteError("the answer holds something else than JSON") from None
-            if isinstance(event, dict):
-                yield event
+        raise RemoteError(f"the model's server failed ({said})", replied=True)

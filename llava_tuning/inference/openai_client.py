@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import RemoteError
 
 CONNECT_TIMEOUT_S = 10
 
@@ -125,3 +127,26 @@ def error_of(response: httpx.Response) -> tuple[str, str | None]:
             body = error
     line = " ".join(str(body).split()) or response.reason_phrase
     return (line if len(line) <= 300 else f"{line[:300]}…"), code
+
+
+async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The JSON objects of a stream of server-sent events.
+
+    Lines end where the protocol says; `aiter_lines` also ends them at characters that answers may contain.
+
+    Raises:
+        RemoteError: an event is not JSON.
+    """
+    rest = b""
+    async for data in response.aiter_bytes():
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            name, _, value = line.strip().partition(b":")
+            if name != b"data" or value.strip() == b"[DONE]":
+                continue
+            try:
+                event = json.loads(value)
+            except ValueError:
+                raise RemoteError("the answer of the model's server is not JSON") from None
+            if isinstance(event, dict):
+                yield event

@@ -17,7 +17,7 @@ SETTINGS = GenerationSettings()
 class Clockwork:
     """A backend whose words the test lets out one by one."""
 
-    name, sees, max_length = "clockwork", False, 100
+    name, sees, max_length, at_once = "clockwork", False, 100, 1
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
