@@ -99,7 +99,7 @@ class Handlers:
         top_p: float = GenerationSettings.top_p,
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Answer a question from a program: yields the growing answer. The conversation comes along with it."""
+        """Answer a question from a program, which sends what was said before; yields the growing answer."""
         try:
             told = [{"role": "system", "content": system}] if system else []
             asked = {"role": "user", "content": [question, *pictures]}

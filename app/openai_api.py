@@ -62,6 +62,9 @@ def openai_api(engine: Engine) -> FastAPI:
         _check_model(given.model, engine)
         try:
             settings = given.settings()
+        except UserError as error:
+            raise ApiError(400, str(error)) from None
+        try:
             messages = await run_in_threadpool(read_messages, given.messages, uploads=False)
             check_messages(messages, sees=engine.backend.sees, name=engine.backend.name)
         except UserError as error:

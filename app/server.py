@@ -39,6 +39,21 @@ class Remote:
     key_variable: str = "OPENAI_API_KEY"
 
 
+def chosen_remote(backend: str, base_url: str | None, model: str | None, key_variable: str) -> Remote | None:
+    """What the command line's options say about who runs the model; None for this process.
+
+    Raises:
+        UserError: an address without `--backend openai`, or that without an address.
+    """
+    if backend == "openai":
+        if base_url is None:
+            raise UserError("--backend openai needs an address; add --base-url http://127.0.0.1:8000/v1")
+        return Remote(base_url, model, key_variable)
+    if base_url is not None:
+        raise UserError("--base-url goes with --backend openai; add that or leave the address out")
+    return None
+
+
 def serve(
     model: str = "default", host: str = "127.0.0.1", port: int = 7860, remote: Remote | None = None
 ) -> None:
@@ -76,7 +91,8 @@ def _run(model: str, host: str, port: int, remote: Remote | None, credentials: C
 
     say("loading the libraries")
     backend = _load(model, remote, say)
-    say(f"{backend.name} is ready: {'text and pictures' if backend.sees else 'text only'}")
+    state = "is loaded" if remote is None else "answers"
+    say(f"{backend.name} {state}: {'text and pictures' if backend.sees else 'text only'}")
     import uvicorn
 
     from app.engine import Engine
@@ -155,7 +171,7 @@ def _announce(say: Callable[[str], None], host: str, port: int, credentials: Cre
     say(f"ready: open http://{shown}:{port} in a browser; Ctrl-C ends the app")
     if everywhere and not credentials:
         print(
-            "Whoever reaches this machine can use it. LLAVA_TUNING_AUTH=user:password protects it.",
+            "Whoever reaches this machine can use the app; LLAVA_TUNING_AUTH=user:password protects it.",
             flush=True,
         )
     if os.environ.get("SSH_CONNECTION"):

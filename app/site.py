@@ -1,4 +1,4 @@
-"""Everything at one address: the page, `/v1` for OpenAI's clients, `/health` and `/live` for whoever watches."""
+"""Everything at one address: the page, `/v1` for OpenAI's clients, `/health` and `/live` for supervisors."""
 
 from __future__ import annotations
 
