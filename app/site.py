@@ -66,7 +66,6 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
         css_paths=STYLE,
     )
     page.has_launched = True  # Gradio checks the files of events only then, and mounting leaves it False
-    site.state.page = page
     return site
 
 

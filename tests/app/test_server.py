@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 
+import openai
 import pytest
 
 from llava_tuning.cli import main
@@ -76,6 +78,23 @@ def test_a_text_model_says_so_and_stopping_leaves_no_uploads(text_model, free_po
     app.terminate()
     app.wait(30)
     assert not list(tmp_path.glob("llava-tuning-web-*"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_does_not_wait_for_open_pages_and_answers(start_app, text_model, how):
+    app = start_app("--model", str(text_model))
+    client = openai.OpenAI(base_url=f"{app.url}/v1", api_key="none", max_retries=0)
+    question = [{"role": "user", "content": "Write a long story about a lighthouse keeper."}]
+    options = {"messages": question, "max_tokens": 4000, "temperature": 0, "stream": True}
+    answer = client.chat.completions.create(model=text_model.name, **options)
+    next(answer)
+    page = urllib.request.urlopen(f"{app.url}/gradio_api/heartbeat/somebody")  # what an open page holds
+    app.process.send_signal(how)
+    assert app.process.wait(15) == 0
+    page.close()
+    client.close()
+    said = app.output[app.output.index("ready: open") :]
+    assert "Traceback" not in said and "Error" not in said and "ERROR" not in said
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "pyproject.toml", "assets/default/provenance.json"])
