@@ -35,6 +35,17 @@ def test_the_endpoints_are_those_of_the_document(client):
     assert client.predict(api_name="/model") == {"name": "default", "sees": True}
 
 
+@pytest.mark.parametrize(
+    ("number", "printed"), [(0, ["circle"]), (1, ["{'name': 'default', 'sees': True}", "red"])]
+)
+def test_the_documents_programs_run(app, number, printed, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    program = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[number]
+    exec(program.replace("http://127.0.0.1:7860", app.url), {})
+    assert capsys.readouterr().out.splitlines()[-len(printed) :] == printed
+
+
 def test_a_conversation_of_several_turns_about_a_picture(client):
     shape = client.predict("What shape is in the image?", [handle_file(CIRCLE)], **GREEDY)
     assert shape == "circle"

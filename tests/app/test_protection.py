@@ -10,7 +10,6 @@ import urllib.request
 import openai
 import pytest
 from gradio_client import Client
-from httpx2 import HTTPStatusError
 
 from app.protection import Credentials
 from llava_tuning.errors import UserError
@@ -125,7 +124,7 @@ def test_openais_client_needs_the_key(protected):
 
 
 def test_gradios_client_needs_either(protected):
-    with pytest.raises((HTTPStatusError, ValueError)):
+    with pytest.raises(Exception, match="credentials were not provided"):
         Client(protected.url, verbose=False)
     for shown in (basic("ada:secret"), "Bearer sk-key"):
         client = Client(protected.url, verbose=False, headers={"Authorization": shown})
