@@ -30,12 +30,12 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     site.add_middleware(Guard, credentials=credentials)
 
-    @site.get("/live")
+    @site.api_route("/live", methods=["GET", "HEAD"])
     def live() -> dict[str, str]:
         """The process runs."""
         return {"status": "ok"}
 
-    @site.get("/health")
+    @site.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> JSONResponse:
         """The model answers; 503 where the server that runs it cannot be reached."""
         backend = engine.backend
