@@ -181,3 +181,7 @@ def test_whoever_watches_learns_what_is_loaded(app):
     assert json.load(urllib.request.urlopen(f"{app.url}/live")) == {"status": "ok"}
     health = json.load(urllib.request.urlopen(f"{app.url}/health"))
     assert health == {"model": "default", "sees": True, "ready": True, "questions": 0}
+    for path in ("live", "health"):
+        assert (
+            urllib.request.urlopen(urllib.request.Request(f"{app.url}/{path}", method="HEAD")).status == 200
+        )
