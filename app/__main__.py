@@ -1,23 +1,51 @@
-"""`python -m app --host 127.0.0.1 --port 7860 [--model DIR]`"""
+"""`python -m app --host 127.0.0.1 --port 7860 [--model DIR] [--backend openai --base-url URL]`"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from app.server import serve
+from app.server import chosen_remote, serve
 from llava_tuning.errors import UserError
+
+_ENVIRONMENT = """\
+environment variables:
+  LLAVA_TUNING_AUTH     user:password that the page and every other address ask for
+  LLAVA_TUNING_API_KEY  key that is taken as well, as OpenAI's clients send it
+"""
 
 
 def main() -> None:
     """Parse the command line and serve; a UserError becomes one sentence and exit status 2."""
-    parser = argparse.ArgumentParser(prog="python -m app", description="Chat with a model in the browser.")
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Chat with a model in the browser, and serve it to programs.",
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen at (default: 7860)")
-    parser.add_argument("--model", default="default", help="model directory (default: the embedded model)")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--model",
+        help="model directory (default: the embedded model), or with --backend openai the model's name there",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("transformers", "openai"),
+        default="transformers",
+        help="who runs the model: this process, or a server such as vLLM at --base-url",
+    )
+    parser.add_argument("--base-url", help="that server's address, e.g. http://127.0.0.1:8000/v1")
+    parser.add_argument(
+        "--api-key-variable",
+        default="OPENAI_API_KEY",
+        help="environment variable that holds that server's API key, if it wants one "
+        "(default: OPENAI_API_KEY)",
+    )
+    given = parser.parse_args()
     try:
-        serve(arguments.model, arguments.host, arguments.port)
+        remote = chosen_remote(given.backend, given.base_url, given.model, given.api_key_variable)
+        serve(given.model or "default", given.host, given.port, remote)
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""One model, many visitors: questions are answered one at a time, in the order in which they came."""
+"""One model, many visitors: questions wait in line, and their turn comes in the order in which they came."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatBackend, ChatMessage, GenerationSettings
+from llava_tuning.inference.backend import BusyError, ChatBackend, ChatMessage, Finished, GenerationSettings
 
 MAX_WAITING = 20  # questions in line before new ones are refused
 
@@ -29,32 +28,43 @@ class _Job:
     messages: Sequence[ChatMessage]
     settings: GenerationSettings
     cancel: threading.Event
-    pieces: queue.Queue[str | BaseException | _End] = field(default_factory=queue.Queue)
+    running: bool = False
+    pieces: queue.Queue[str | Finished | BaseException | _End] = field(default_factory=queue.Queue)
 
 
 class Engine:
-    """Runs a backend in one thread of its own, so that an abandoned web request can never hold the model."""
+    """Runs a backend in threads of its own, so that an abandoned web request can never hold the model.
+
+    It has as many threads as the backend writes answers at once.
+    """
 
     def __init__(self, backend: ChatBackend) -> None:
         self.backend = backend
-        self._jobs: list[_Job] = []  # the one being answered first, then those in line
+        self._jobs: list[_Job] = []  # in the order in which they came, those being answered too
         self._changed = threading.Condition()
-        threading.Thread(target=self._work, name="model", daemon=True).start()
+        for _ in range(backend.at_once):
+            threading.Thread(target=self._work, name="model", daemon=True).start()
+
+    def questions(self) -> int:
+        """How many are being answered or in line."""
+        with self._changed:
+            return len(self._jobs)
 
     def stream(
         self, messages: Sequence[ChatMessage], settings: GenerationSettings, cancel: threading.Event
-    ) -> Iterator[str | Waiting]:
-        """Yield `Waiting` for each change of place in line, then the answer's new pieces of text.
+    ) -> Iterator[str | Waiting | Finished]:
+        """Yield `Waiting` for each change of place in line, the answer's new pieces of text, `Finished`.
 
-        Setting `cancel` ends it, also in line; so does closing the iterator.
+        Setting `cancel` ends it, also in line, and then without `Finished`; so does closing the iterator.
 
         Raises:
-            UserError: too many questions are in line, or what the backend raises.
+            BusyError: too many questions are in line.
+            UserError: what the backend raises.
         """
         job = _Job(messages, settings, cancel)
         with self._changed:
             if len(self._jobs) >= MAX_WAITING:
-                raise UserError(f"{MAX_WAITING} questions are already in line; try again in a minute")
+                raise BusyError(f"{MAX_WAITING} questions are already in line; try again in a minute")
             self._jobs.append(job)
             self._changed.notify_all()
         try:
@@ -62,8 +72,12 @@ class Engine:
         except GeneratorExit:
             cancel.set()
             raise
+        finally:  # who gave up in line takes nobody's place
+            with self._changed:
+                if not job.running and job in self._jobs:
+                    self._jobs.remove(job)
 
-    def _follow(self, job: _Job) -> Iterator[str | Waiting]:
+    def _follow(self, job: _Job) -> Iterator[str | Waiting | Finished]:
         told = 0
         while True:
             try:
@@ -71,7 +85,7 @@ class Engine:
             except queue.Empty:
                 ahead = self._ahead(job)
                 if ahead and job.cancel.is_set():
-                    return  # the worker drops it when its turn comes
+                    return
                 if ahead and ahead != told:
                     told = ahead
                     yield Waiting(ahead)
@@ -84,16 +98,19 @@ class Engine:
 
     def _ahead(self, job: _Job) -> int:
         with self._changed:
-            return self._jobs.index(job) if job in self._jobs else 0
+            if job.running or job not in self._jobs:
+                return 0
+            return max(1, self._jobs.index(job) - self.backend.at_once + 1)
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._jobs))
-                job = self._jobs[0]
+                self._changed.wait_for(lambda: any(not job.running for job in self._jobs))
+                job = next(job for job in self._jobs if not job.running)
+                job.running = True
             try:
                 if not job.cancel.is_set():
-                    for piece in self.backend.stream(job.messages, job.settings, job.cancel):
+                    for piece in self._answer(job):
                         job.pieces.put(piece)
                         if job.cancel.is_set():
                             break
@@ -103,3 +120,8 @@ class Engine:
                 job.pieces.put(_End())
                 with self._changed:
                     self._jobs.remove(job)
+
+    def _answer(self, job: _Job) -> Iterator[str | Finished]:
+        finished = yield from self.backend.stream(job.messages, job.settings, job.cancel)
+        if not job.cancel.is_set():
+            yield finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -10,12 +11,13 @@ from typing import Any
 
 import gradio as gr
 
-from app.conversation import Conversation, Conversations, Tab, receive_picture
+from app.conversation import Conversation, Conversations, Tab, read_messages, receive_picture
 from app.engine import Engine, Waiting
 from app.markdown import formatted, verbatim
 from app.strings import Language, browser_language, say
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings
+from llava_tuning.inference.context import check_messages
 
 REDRAW_SECONDS = 0.05  # a browser redraws the growing answer at most this often
 Updates = tuple[Any, Any, Any]  # of the chatbot, the question's box and the status line
@@ -86,6 +88,36 @@ class Handlers:
             return [], _idle(), _problem(str(error))
         return [], _idle(), ""
 
+    def api_chat(
+        self,
+        question: str,
+        pictures: list[dict[str, Any]] = [],  # noqa: B006  (Gradio shows the default; nothing changes it)
+        history: list[dict[str, Any]] = [],  # noqa: B006
+        system: str = "",
+        max_new_tokens: int = GenerationSettings.max_new_tokens,
+        temperature: float = GenerationSettings.temperature,
+        top_p: float = GenerationSettings.top_p,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Answer a question from a program, which sends what was said before; yields the growing answer."""
+        try:
+            told = [{"role": "system", "content": system}] if system else []
+            asked = {"role": "user", "content": [question, *pictures]}
+            messages = read_messages([*told, *history, asked], uploads=True)
+            check_messages(messages, sees=self.engine.backend.sees, name=self.engine.backend.name)
+            settings = GenerationSettings(int(max_new_tokens), temperature, top_p, seed=seed)
+            answer = ""
+            for piece in self.engine.stream(messages, settings, threading.Event()):
+                if isinstance(piece, str):
+                    answer += piece
+                    yield answer
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def api_model(self) -> dict[str, Any]:
+        """The model that answers: its name, and whether it takes pictures."""
+        return {"name": self.engine.backend.name, "sees": self.engine.backend.sees}
+
     def stop(self, tab: Tab, request: gr.Request) -> None:
         """Stop the answer being written; what is there of it stays."""
         self._chat(request, tab).stop()
@@ -131,6 +163,8 @@ class Handlers:
             for piece in self.engine.stream([*messages, asked], settings, cancel):
                 if isinstance(piece, Waiting):
                     yield SAME, SAME, _note(say("lt_in_line", language, ahead=piece.ahead))
+                    continue
+                if isinstance(piece, Finished):
                     continue
                 answer += piece
                 if time.monotonic() - drawn >= REDRAW_SECONDS and chat.cancel is cancel:

@@ -2,82 +2,138 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import getpass
+import logging
 import os
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llava_tuning.errors import UserError
 
-MAX_UPLOAD = "20mb"
+if TYPE_CHECKING:
+    from app.protection import Credentials
+    from llava_tuning.inference.backend import ChatBackend
+
+SHUTDOWN_S = 3  # how long answers under way may take when the app is stopped
 
 
-def serve(model: str = "default", host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve the app until it is interrupted (Ctrl-C).
+@dataclass(frozen=True)
+class Remote:
+    """A model behind an OpenAI-compatible address, in place of one that is loaded here.
+
+    Args:
+        base_url: the address up to `/v1`.
+        model: the model's name there; None takes the only one.
+        key_variable: the environment variable that holds the API key, if there is one.
+    """
+
+    base_url: str
+    model: str | None = None
+    key_variable: str = "OPENAI_API_KEY"
+
+
+def chosen_remote(backend: str, base_url: str | None, model: str | None, key_variable: str) -> Remote | None:
+    """What the command line's options say about who runs the model; None for this process.
 
     Raises:
-        UserError: no such model directory, an address that is not this machine's, or a port that is taken.
+        UserError: an address without `--backend openai`, or that without an address.
     """
+    if backend == "openai":
+        if base_url is None:
+            raise UserError("--backend openai needs an address; add --base-url http://127.0.0.1:8000/v1")
+        return Remote(base_url, model, key_variable)
+    if base_url is not None:
+        raise UserError("--base-url goes with --backend openai; add that or leave the address out")
+    return None
+
+
+def serve(
+    model: str = "default", host: str = "127.0.0.1", port: int = 7860, remote: Remote | None = None
+) -> None:
+    """Serve the app until it is interrupted (Ctrl-C).
+
+    Args:
+        model: a model directory, or "default"; not looked at where there is a `remote`.
+        host, port: where to listen.
+        remote: the server that runs the model.
+
+    Raises:
+        UserError: no such model directory, a server that cannot be asked, an address that is not this
+            machine's, a port that is taken, or credentials in the environment that are in no usable form.
+    """
+    from app.protection import Credentials
     from llava_tuning.models.default import DEFAULT_NAME, resolve_model
 
     check_address(host, port)
-    if model != DEFAULT_NAME:
+    credentials = Credentials.from_environment()
+    if remote is None and model != DEFAULT_NAME:
         resolve_model(model)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
-        _run(model, host, port)
+        _run(model, host, port, remote, credentials)
 
 
-def _run(model: str, host: str, port: int) -> None:
+def _run(model: str, host: str, port: int, remote: Remote | None, credentials: Credentials) -> None:
     started = time.monotonic()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
 
     say("loading the libraries")
-    import gradio as gr
+    backend = _load(model, remote, say)
+    state = "is loaded" if remote is None else "answers"
+    say(f"{backend.name} {state}: {'text and pictures' if backend.sees else 'text only'}")
+    import uvicorn
 
     from app.engine import Engine
-    from app.handlers import Handlers
-    from app.strings import translations
-    from app.ui import SAMPLES, STYLE, build, theme
+    from app.site import build_site, end_streams
+
+    site = build_site(Engine(backend), credentials, speaks_chinese=remote is not None or model != "default")
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _announce(say, host, port, credentials)
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            end_streams(site)
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # cutting answers off is meant
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        site, host, port, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_S, server_header=False
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # raised anew once everything is closed
+        Server(config).run()
+
+
+def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> ChatBackend:
     from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
 
+    if remote is not None:
+        from llava_tuning.inference.openai_backend import OpenAIBackend
+        from llava_tuning.inference.openai_client import Endpoint
+
+        key = os.environ.get(remote.key_variable, "").strip() or None
+        endpoint = Endpoint(remote.base_url, key, remote.key_variable)
+        say(f"asking {endpoint.url}")
+        return OpenAIBackend.connect(endpoint, remote.model)
     say(f"loading the model {model}")
     backend = load_backend(model)
     # The first answer of all is slower: let no visitor wait for it, and a broken model fail here.
     hello = [ChatMessage("user", "Hello")]
     list(backend.stream(hello, GenerationSettings(max_new_tokens=1, temperature=0)))
-    say(f"{backend.name} is loaded: {'text and pictures' if backend.sees else 'text only'}")
-    text = gr.I18n(**translations(model_speaks_chinese=model != "default"))
-    page = build(backend, Handlers(Engine(backend)), text)
-    page.launch(
-        server_name=host,
-        server_port=port,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        ssr_mode=False,
-        footer_links=["settings"],
-        run_history=False,
-        max_file_size=MAX_UPLOAD,
-        allowed_paths=[str(SAMPLES)],
-        i18n=text,
-        theme=theme(),
-        css_paths=STYLE,
-        # Whatever an answer says, the browser asks no other machine for it.
-        head='<meta http-equiv="Content-Security-Policy" content="img-src \'self\' data: blob:; '
-        "media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:\">",
-    )
-    _announce(say, host, port)
-    page.block_thread()
+    return backend
 
 
 def check_address(host: str, port: int) -> None:
@@ -109,9 +165,15 @@ def check_address(host: str, port: int) -> None:
         ) from None
 
 
-def _announce(say: Callable[[str], None], host: str, port: int) -> None:
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+def _announce(say: Callable[[str], None], host: str, port: int, credentials: Credentials) -> None:
+    everywhere = host in ("0.0.0.0", "::")
+    shown = "127.0.0.1" if everywhere else host
     say(f"ready: open http://{shown}:{port} in a browser; Ctrl-C ends the app")
+    if everywhere and not credentials:
+        print(
+            "Whoever reaches this machine can use the app; LLAVA_TUNING_AUTH=user:password protects it.",
+            flush=True,
+        )
     if os.environ.get("SSH_CONNECTION"):
         print(
             "This machine is remote. On your own computer, with the HOST and PORT that you log in with, run\n"

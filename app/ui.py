@@ -11,6 +11,7 @@ import gradio as gr
 from app.conversation import Tab
 from app.handlers import Handlers
 from app.strings import PICTURE_QUESTIONS, TEXT_QUESTIONS
+from app.uploads import Page
 from llava_tuning.inference.backend import ChatBackend, GenerationSettings
 
 SAMPLES = Path(__file__).resolve().parents[1] / "assets" / "samples"
@@ -40,7 +41,7 @@ def theme() -> gr.themes.Base:
 
 def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
     """The page for one model."""
-    with gr.Blocks(
+    with Page(
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     ) as page:
         gr.HTML(
@@ -58,6 +59,9 @@ def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
             with gr.Tab(text("lt_picture_chat"), id="picture", interactive=backend.sees):
                 _picture_tab(handlers, text, settings)
         page.unload(handlers.leave)
+        # Without Gradio's limit of one call at a time: the engine queues these as well.
+        gr.api(handlers.api_chat, api_name="chat", concurrency_limit=None)
+        gr.api(handlers.api_model, api_name="model", queue=False)
     return page
 
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
+import subprocess
+import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -70,3 +78,86 @@ def blind_llava(text_model: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("models") / "blind"
     save_llava(model.to(torch.bfloat16), llava_processor, out)
     return out
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_port()
+
+
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class RunningApp:
+    """`python -m app` as a user starts it."""
+
+    url: str
+    port: int
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+
+    def follow(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+
+@pytest.fixture(scope="session")
+def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+    """Starts the app with options and further environment variables, and waits until it can be used."""
+    started = []
+
+    def start(*options: str, **environment: str) -> RunningApp:
+        port = find_port()
+        env = os.environ | {
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(tmp_path_factory.mktemp("app")),
+            "NO_PROXY": "127.0.0.1",
+        }
+        # Started elsewhere than in the project, as an installed command may be.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "--port", str(port), *options],
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+            env=env | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        started.append(process)
+        running = RunningApp(f"http://127.0.0.1:{port}", port, process)
+        threading.Thread(target=running.follow, daemon=True).start()
+        deadline = time.monotonic() + 180
+        while not re.search(r"ready: open", running.output):
+            assert process.poll() is None and time.monotonic() < deadline, running.output
+            time.sleep(0.1)
+        return running
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def app(start_app: Callable[..., RunningApp], request: pytest.FixtureRequest) -> RunningApp:
+    """The app on the embedded model."""
+    # LLAVA_TUNING_TEST_MODEL lets a developer try another model directory on the same page.
+    model = os.environ.get("LLAVA_TUNING_TEST_MODEL", "default")
+    if model == "default":
+        request.getfixturevalue("default_model")  # assembled once, before the start is watched
+    return start_app("--model", model, SSH_CONNECTION="10.0.0.2 50000 10.0.0.1 22")
+
+
+@pytest.fixture(scope="session")
+def text_app(start_app: Callable[..., RunningApp], text_model: Path) -> RunningApp:
+    """The app on a model without eyes."""
+    return start_app("--model", str(text_model))

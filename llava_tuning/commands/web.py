@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,13 +12,34 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def web(
-        model: Annotated[str, typer.Argument(help="A model directory, or 'default'.")] = "default",
+        model: Annotated[
+            str | None,
+            typer.Argument(
+                help="A model directory, or 'default'; with --backend openai the model's name there, "
+                "or nothing for the only one.",
+                show_default="default",
+            ),
+        ] = None,
         host: Annotated[
             str, typer.Option(help="Address to listen at; 0.0.0.0 opens it to the network.")
         ] = "127.0.0.1",
         port: Annotated[int, typer.Option(help="Port to listen at.")] = 7860,
+        backend: Annotated[
+            Literal["transformers", "openai"],
+            typer.Option(help="Who runs the model: this process, or a server such as vLLM at --base-url."),
+        ] = "transformers",
+        base_url: Annotated[
+            str | None, typer.Option(help="That server's address, e.g. http://127.0.0.1:8000/v1.")
+        ] = None,
+        api_key_variable: Annotated[
+            str, typer.Option(help="Environment variable that holds that server's API key, if it wants one.")
+        ] = "OPENAI_API_KEY",
     ) -> None:
-        """Chat with a model in the browser, about text and pictures."""
-        from app.server import serve
+        """Chat with a model in the browser, about text and pictures, and serve it to programs at /v1.
 
-        serve(model, host, port)
+        LLAVA_TUNING_AUTH=user:password and LLAVA_TUNING_API_KEY in the environment protect it.
+        """
+        from app.server import chosen_remote, serve
+
+        remote = chosen_remote(backend, base_url, model, api_key_variable)
+        serve(model or "default", host, port, remote)

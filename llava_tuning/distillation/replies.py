@@ -1,4 +1,4 @@
-"""What a failed reply says: its message, and how long to wait before the next try."""
+"""How long a failed reply asks to wait before the next try."""
 
 from __future__ import annotations
 
@@ -28,21 +28,3 @@ def _date(value: str) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-
-
-def error_of(response: httpx.Response) -> tuple[str, str | None]:
-    """(message, code) of a failed reply, in the shapes that servers give it; one line."""
-    code = None
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        body = response.text
-    if isinstance(body, dict):
-        error = body.get("error") or body
-        if isinstance(error, dict):
-            code = error.get("code")
-            body = error.get("message") or error.get("detail") or error
-        else:
-            body = error
-    line = " ".join(str(body).split()) or response.reason_phrase
-    return (line if len(line) <= 300 else f"{line[:300]}…"), code

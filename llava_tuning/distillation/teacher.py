@@ -11,18 +11,20 @@ from typing import Any
 import httpx
 
 from llava_tuning.distillation.pacing import Clock, Pace, RealClock
-from llava_tuning.distillation.replies import error_of, retry_after
+from llava_tuning.distillation.replies import retry_after
 from llava_tuning.errors import UserError
+from llava_tuning.inference.openai_client import (
+    CONNECT_TIMEOUT_S,
+    Endpoint,
+    error_of,
+    model_rows,
+    only_model,
+    user_content,
+)
 
 MAX_PAUSE_S = 600  # the longest pause that a teacher is waited for
 MAX_BACKOFF_S = 60
-CONNECT_TIMEOUT_S = 10
 _PASSING = frozenset({408, 409, 425, 429})  # and all from 500 on: the same request may succeed later
-_FINAL = {
-    401: "set the environment variable {key_name} to a valid key",
-    402: "pay, or choose another teacher",
-    404: "check --teacher-url and --teacher-model",
-}  # every further question would get the same answer
 
 
 class Unanswered(Exception):
@@ -61,15 +63,16 @@ class TeacherSettings:
     key_name: str = "OPENAI_API_KEY"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", _base_url(self.url))
-        if self.key is not None and not (
-            self.key.isascii() and self.key.isprintable() and " " not in self.key
-        ):
-            raise UserError(f"{self.key_name} holds characters that no key has; copy the key again")
+        object.__setattr__(self, "url", self.endpoint.url)
         if self.temperature is not None and not 0 <= self.temperature <= 2:
             raise UserError(f"temperature is {self.temperature}; choose 0 (always the likeliest word) to 2")
         if not self.timeout_s > 0:
             raise UserError(f"a timeout of {self.timeout_s} s lets no reply come; choose more than 0")
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address with its key."""
+        return Endpoint(self.url, self.key, self.key_name, "--teacher-url", "--teacher-model")
 
 
 class Teacher:
@@ -78,17 +81,13 @@ class Teacher:
     def __init__(self, settings: TeacherSettings, pace: Pace, clock: Clock | None = None) -> None:
         self.model = settings.model
         self._settings = settings
+        self._endpoint = settings.endpoint
         self._pace = pace
         self._clock = clock or RealClock()
         self._reached = False
 
     async def __aenter__(self) -> Teacher:
-        key = self._settings.key
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),  # the whole reply's is in `_send`
-            limits=httpx.Limits(max_connections=None),  # as many as requests are made at once
-        )
+        self._client = self._endpoint.client(None)  # the time for a whole reply is in `_send`
         return self
 
     async def __aexit__(
@@ -107,19 +106,7 @@ class Teacher:
                 listed = await self._send("GET", "models")
             except Unanswered as error:
                 raise UserError(f"{self._settings.url}: {error}; name a model with --teacher-model") from None
-            rows = listed.get("data")
-            names = [
-                str(row["id"])
-                for row in (rows if isinstance(rows, list) else [])
-                if isinstance(row, dict) and "id" in row
-            ]
-            if len(names) != 1:
-                shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "") or "none"
-                raise UserError(
-                    f"{self._settings.url} serves {len(names)} models; "
-                    f"name one with --teacher-model ({self._clean(shown)})"
-                )
-            self.model = names[0]
+            self.model = only_model(self._endpoint, [str(row["id"]) for row in model_rows(listed)])
         return self.model
 
     async def ask(self, prompt: str, picture_url: str | None = None, system: str | None = None) -> str:
@@ -129,14 +116,11 @@ class Teacher:
             Unanswered: there is none, it is empty, refused or cut off.
             UserError: nobody will get an answer: a wrong key, address or model, or the teacher is gone.
         """
-        content: str | list[dict[str, Any]] = prompt
-        if picture_url:
-            picture = {"type": "image_url", "image_url": {"url": picture_url}}
-            content = [picture, {"type": "text", "text": prompt}]
-        messages = [{"role": "system", "content": system}] if system else []
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+        pictures = [picture_url] if picture_url else []
         body = {
             "model": self.model,
-            "messages": [*messages, {"role": "user", "content": content}],
+            "messages": [*messages, {"role": "user", "content": user_content(prompt, pictures)}],
             "temperature": self._settings.temperature,
             "max_tokens": self._settings.max_tokens,
         }
@@ -149,12 +133,12 @@ class Teacher:
             message, reason = choice["message"], choice.get("finish_reason")
             text, refusal = message.get("content"), message.get("refusal")
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise Unanswered("the reply is not a chat completion", self._clean(str(body))) from None
-        text = self._clean(text) if isinstance(text, str) else ""
+            raise Unanswered("the reply is not a chat completion", self._endpoint.clean(str(body))) from None
+        text = self._endpoint.clean(text) if isinstance(text, str) else ""
         if reason == "length":
             raise Unanswered("the reply was cut off at its longest length; raise --max-tokens", text)
         if reason == "content_filter" or refusal:
-            why = f" ({self._clean(str(refusal))})" if refusal else ""
+            why = f" ({self._endpoint.clean(str(refusal))})" if refusal else ""
             raise Unanswered(f"the teacher refused to answer{why}", text or None)
         if not text.strip():
             raise Unanswered("the reply is empty")
@@ -199,7 +183,9 @@ class Teacher:
         except (ValueError, RecursionError):  # RecursionError: brackets without end
             body = None
         if not isinstance(body, dict):
-            raise Unanswered("the reply is not JSON; check --teacher-url", self._clean(response.text))
+            raise Unanswered(
+                "the reply is not JSON; check --teacher-url", self._endpoint.clean(response.text)
+            )
         return body
 
     def _trouble(self, response: httpx.Response) -> str:
@@ -209,31 +195,11 @@ class Teacher:
             Unanswered, UserError: repeating it would not help this question, or any.
         """
         message, code = error_of(response)
-        said = self._clean(f"{response.status_code} {message}")
+        said = self._endpoint.clean(f"{response.status_code} {message}")
         if code == "insufficient_quota":
             raise UserError(f"{response.url}: {said}; raise the account's limit")
-        if remedy := _FINAL.get(response.status_code):
-            remedy = remedy.format(key_name=self._settings.key_name)
+        if remedy := self._endpoint.remedy(response.status_code):
             raise UserError(f"{response.url}: {said}; {remedy}")
         if response.status_code not in _PASSING and response.status_code < 500:
             raise Unanswered(said)
         return said
-
-    def _clean(self, text: str) -> str:
-        """Without the key, which some servers repeat."""
-        return text.replace(self._settings.key, "[key]") if self._settings.key else text
-
-
-def _base_url(given: str) -> str:
-    """The address up to and with `/v1`, from any of the usual ways to write it."""
-    example = "write it like http://127.0.0.1:8000/v1"
-    try:
-        url = httpx.URL(given.strip())
-    except httpx.InvalidURL:
-        raise UserError(f"--teacher-url is no address; {example}") from None
-    if url.userinfo or url.query:
-        raise UserError("--teacher-url holds more than an address; a key comes from the environment alone")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise UserError(f"--teacher-url is no address of a web server; {example}")
-    path = url.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
-    return str(url.copy_with(path=path, fragment=None))

@@ -21,7 +21,8 @@ _SAMPLE_BYTES = 1 << 20
 
 def run_meta(model: str, directory: Path, settings: GenerationSettings) -> dict[str, Any]:
     """What must be the same for a run to be continued: the model's files and the settings."""
-    return {"model": model, "fingerprint": fingerprint(directory), "settings": asdict(settings)}
+    given = {name: value for name, value in asdict(settings).items() if value != ()}  # no stop texts
+    return {"model": model, "fingerprint": fingerprint(directory), "settings": given}
 
 
 def fingerprint(directory: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -32,6 +32,7 @@ class GenerationSettings:
         top_p: sample among the likeliest tokens that together have this probability, 0 to 1.
         repetition_penalty: above 1 makes tokens that the answer already has less likely; 1 is off.
         seed: makes a sampled answer repeatable; None draws anew each time.
+        stop: texts that end the answer; what is from the first of them on is left out.
 
     Raises:
         UserError: a value is out of its range.
@@ -42,6 +43,7 @@ class GenerationSettings:
     top_p: float = 0.75
     repetition_penalty: float = 1.0
     seed: int | None = None
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -57,34 +59,63 @@ class GenerationSettings:
             )
         if self.seed is not None and not -(2**63) <= self.seed < 2**63:
             raise UserError(f"seed is {self.seed}; choose a whole number of at most 18 digits")
+        if not all(self.stop):
+            raise UserError("a stop text is empty; leave it out")
 
 
 GREEDY = GenerationSettings(temperature=0.0)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How an answer ended and what it took, in tokens; None where a server does not say.
+
+    `reason` is "length" where the answer was cut off, by `max_new_tokens` or the end of the context.
+    """
+
+    reason: Literal["stop", "length", "cancelled"]
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
+class BusyError(UserError):
+    """The question may be asked again a little later, as it is."""
+
+
+class RemoteError(UserError):
+    """The server that runs the model failed, not the question. `replied`: it could be asked, and said so."""
+
+    def __init__(self, message: str, replied: bool = False) -> None:
+        super().__init__(message)
+        self.replied = replied
 
 
 class ChatBackend(Protocol):
     """A model that answers. Safe to call from several threads at once."""
 
     name: str
-    """The model directory's name, or "default"."""
+    """The model directory's name, or "default"; behind an address, the name that it has there."""
     sees: bool
     """Whether it accepts pictures."""
     max_length: int
-    """Its context: prompt, pictures and answer together, in tokens."""
+    """Its context: prompt, pictures and answer together, in tokens; 0 where a server does not say."""
+    at_once: int
+    """How many answers are best written at the same time."""
 
     def stream(
         self,
         messages: Sequence[ChatMessage],
         settings: GenerationSettings,
         cancel: threading.Event | None = None,
-    ) -> Iterator[str]:
-        """Yield the answer to the last user turn in new, non-empty pieces of text.
+    ) -> Generator[str, None, Finished]:
+        """Yield the answer to the last user turn in new, non-empty pieces of text; return how it ended.
 
         After `cancel` is set it ends at the next token (a prompt that is being read is read to its end);
         closing the iterator stops the model as well.
 
         Raises:
             UserError: pictures for a model without eyes, or a question longer than the context.
+            RemoteError, BusyError: the server that runs the model cannot answer, or not now.
         """
         ...
 
@@ -96,6 +127,10 @@ class ChatBackend(Protocol):
         Raises:
             UserError: as for `stream`, or the batch does not fit into the GPU's memory.
         """
+        ...
+
+    def ready(self) -> bool:
+        """Whether it can be asked now."""
         ...
 
 

@@ -86,3 +86,34 @@ class TextStream:
     def _pending(self) -> str:
         before = self._decode(self._ids[self._context : self._emitted])
         return self._decode(self._ids[self._context :])[len(before) :]
+
+
+class StopTexts:
+    """Let a growing text through up to the first of `texts`, keeping back what may be one's beginning."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+        self._kept = ""
+        self.found = False
+
+    def push(self, piece: str) -> str:
+        """Add a piece; returns what is certain to be part of the answer. `found` tells the end."""
+        text = self._kept + piece
+        ends = [at for stop in self._texts if (at := text.find(stop)) >= 0]
+        if ends:
+            self.found, self._kept = True, ""
+            return text[: min(ends)]
+        keep = max((_overlap(text, stop) for stop in self._texts), default=0)
+        cut = len(text) - keep
+        self._kept = text[cut:]
+        return text[:cut]
+
+    def finish(self) -> str:
+        """What was kept back and turned out to be no stop text."""
+        kept, self._kept = self._kept, ""
+        return kept
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` begin `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-n:])), 0)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from transformers import DynamicCache
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings
 from llava_tuning.inference.context import check_messages, fit_context
-from llava_tuning.inference.decoding import Sampler, TextStream
+from llava_tuning.inference.decoding import Sampler, StopTexts, TextStream
 from llava_tuning.inference.loading import LoadedModel, load_model
 from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
@@ -43,6 +43,8 @@ class TransformersBackend:
     So one loop serves streaming and batches, a stopped answer stops between two tokens, errors reach the
     caller without a thread in between, and each answer has its own source of randomness.
     """
+
+    at_once = 1  # two would each take twice as long
 
     def __init__(self, loaded: LoadedModel, name: str) -> None:
         config = loaded.model.config
@@ -79,7 +81,7 @@ class TransformersBackend:
         messages: Sequence[ChatMessage],
         settings: GenerationSettings,
         cancel: threading.Event | None = None,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, Finished]:
         """See `ChatBackend.stream`. A bad question raises here, before the first piece is asked for."""
         return self._stream(self._prompt(messages, settings), settings, cancel)
 
@@ -102,8 +104,13 @@ class TransformersBackend:
         answers = []
         for ids in written:
             text = TextStream(self._tokenizer)
-            answers.append(("".join(text.push(token) for token in ids) + text.finish()).strip())
+            whole = "".join(text.push(token) for token in ids) + text.finish()
+            answers.append(StopTexts(settings.stop).push(whole).strip() if settings.stop else whole.strip())
         return answers
+
+    def ready(self) -> bool:
+        """See `ChatBackend.ready`: once loaded, always."""
+        return True
 
     def _prompt(self, messages: Sequence[ChatMessage], settings: GenerationSettings) -> _Prompt:
         check_messages(messages, sees=self.sees, name=self.name)
@@ -121,23 +128,38 @@ class TransformersBackend:
 
     def _stream(
         self, prompt: _Prompt, settings: GenerationSettings, cancel: threading.Event | None
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, Finished]:
         """Reads what is new since the conversation's last answer, and keeps keys and values for its next."""
         names = self._token_names(prompt)
         prefix = self._prefixes.take(names) or Prefix([], DynamicCache(config=self._model.config))
         rest = prompt.after(len(prefix.tokens), self._image_token_id, self._tokens_per_image)
-        text = TextStream(self._tokenizer)
+        text, until, count = TextStream(self._tokenizer), StopTexts(settings.stop), 0
         try:
             for tokens in self._write([rest], settings, cancel, prefix.cache):
                 names.append(tokens[0])
-                if piece := text.push(tokens[0]):
+                count += 1
+                if piece := until.push(text.push(tokens[0])):
                     yield piece
-            if last := text.finish():
-                yield last
+                if until.found:
+                    break
+            else:
+                if last := until.push(text.finish()) + until.finish():
+                    yield last
         except GeneratorExit:  # any other error leaves half of a token read: nothing is kept
             self._keep(prefix, names)
             raise
         self._keep(prefix, names)
+        return Finished(self._reason(count, prompt.room, until.found, cancel), len(prompt.ids), count)
+
+    @staticmethod
+    def _reason(
+        count: int, room: int, stop_found: bool, cancel: threading.Event | None
+    ) -> Literal["stop", "length", "cancelled"]:
+        if stop_found:
+            return "stop"
+        if count == room:
+            return "length"
+        return "cancelled" if cancel and cancel.is_set() else "stop"
 
     def _keep(self, prefix: Prefix, names: list[Hashable]) -> None:
         prefix.tokens = names[: prefix.cache.get_seq_length()]

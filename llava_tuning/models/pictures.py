@@ -96,6 +96,13 @@ def picture_to_data_url(file: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def encode_picture(picture: Image.Image) -> str:
+    """A decoded picture as a `data:image/png;base64,` address."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)  # sent once: time counts more than size
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")

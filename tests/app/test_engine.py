@@ -9,7 +9,7 @@ import pytest
 
 from app.engine import MAX_WAITING, Engine, Waiting
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings
 
 SETTINGS = GenerationSettings()
 
@@ -17,7 +17,7 @@ SETTINGS = GenerationSettings()
 class Clockwork:
     """A backend whose words the test lets out one by one."""
 
-    name, sees, max_length = "clockwork", False, 100
+    name, sees, max_length, at_once = "clockwork", False, 100, 1
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
@@ -78,6 +78,35 @@ def test_the_second_waits_is_told_and_then_gets_its_turn(engine):
     assert engine.backend.asked == ["first", "second"]
 
 
+def test_a_backend_that_answers_several_at_once_is_asked_so():
+    class TwoHanded(Clockwork):
+        at_once = 2
+
+        def stream(self, messages, settings, cancel=None):
+            yield messages[-1].text
+            cancel.wait(10)
+
+    engine = Engine(TwoHanded())
+    (first, stop), (second, _), (third, _) = answers = [ask(engine, name) for name in ("1", "2", "3")]
+    assert [next(first), next(second), next(third)] == ["1", "2", Waiting(1)]
+    assert engine.questions() == 3
+    stop.set()
+    assert next(third) == "3"
+    for _, cancel in answers:
+        cancel.set()
+    eventually(lambda: engine.questions() == 0)
+
+
+def test_how_an_answer_ended_comes_last():
+    class Brief(Clockwork):
+        def stream(self, messages, settings, cancel=None):
+            yield "word"
+            return Finished("length", 3, 1)
+
+    answer, _ = ask(Engine(Brief()), "one")
+    assert list(answer) == ["word", Finished("length", 3, 1)]
+
+
 def test_who_gives_up_in_line_costs_the_model_nothing(engine):
     first, stop_first = ask(engine, "first")
     engine.backend.go.release()
@@ -86,6 +115,7 @@ def test_who_gives_up_in_line_costs_the_model_nothing(engine):
     next(second)
     stop_second.set()
     assert list(second) == []
+    assert engine.questions() == 1  # nor a place in line
     stop_first.set()
     assert list(first) == []
     third, _ = ask(engine, "third")

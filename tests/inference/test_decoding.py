@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import GenerationSettings
-from llava_tuning.inference.decoding import Sampler, TextStream
+from llava_tuning.inference.decoding import Sampler, StopTexts, TextStream
 from llava_tuning.inference.transformers_backend import TransformersBackend
 
 NONE_YET = torch.empty((1, 0), dtype=torch.long)
@@ -87,3 +87,33 @@ def test_top_p_leaves_out_the_unlikely() -> None:
 def test_settings_out_of_range_are_named(values: dict) -> None:
     with pytest.raises(UserError, match=next(iter(values))):
         GenerationSettings(**values)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    pieces=st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=8),
+    stops=st.lists(st.text("ab\n", min_size=1, max_size=3), max_size=3),
+)
+def test_a_text_ends_before_its_first_stop_text_however_it_is_cut(
+    pieces: list[str], stops: list[str]
+) -> None:
+    whole = "".join(pieces)
+    ends = [whole.find(stop) for stop in stops if stop in whole]
+    until, out, at = StopTexts(stops), [], 0
+    for piece in pieces:
+        out.append(until.push(piece))
+        at += len(piece)
+        if until.found:
+            break
+    found = "".join(out) if until.found else "".join(out) + until.finish()
+    assert until.found == bool(ends)
+    if not ends:
+        assert found == whole
+    else:  # of stop texts that overlap, the one that is whole first ends the text
+        assert any(found == whole[: whole.find(stop)] for stop in stops if stop in whole)
+        assert all(stop not in found for stop in stops)
+
+
+def test_text_is_kept_back_no_longer_than_it_may_begin_a_stop_text() -> None:
+    until = StopTexts(["###"])
+    assert [until.push(piece) for piece in ("a#", "#", "b", "c")] == ["a", "", "##b", "c"]

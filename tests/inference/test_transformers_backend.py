@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import GREEDY, ChatMessage, GenerationSettings, load_backend
+from llava_tuning.inference.backend import GREEDY, ChatMessage, Finished, GenerationSettings, load_backend
 from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.llava import load_llava
@@ -128,6 +128,39 @@ def test_two_streams_at_once_do_not_disturb_each_other(llama: TransformersBacken
 
 def test_an_answer_ends_at_max_new_tokens(llama: TransformersBackend) -> None:
     assert len(list(llama.stream(LONG, replace(GREEDY, max_new_tokens=5)))) <= 5
+
+
+def finished(backend: TransformersBackend, *arguments) -> Finished:
+    stream = backend.stream(*arguments)
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            return end.value
+
+
+def test_an_answer_says_how_it_ended_and_what_it_took(llama: TransformersBackend) -> None:
+    ended = finished(llama, FRANCE, GREEDY)
+    assert ended.reason == "stop" and ended.answer_tokens == len(list(llama.stream(FRANCE, GREEDY)))
+    assert ended.prompt_tokens == len(llama._render(FRANCE))
+    cut = finished(llama, LONG, replace(GREEDY, max_new_tokens=5))
+    assert (cut.reason, cut.answer_tokens) == ("length", 5)
+    cancel = threading.Event()
+    cancel.set()
+    assert finished(llama, LONG, SHORT, cancel).reason == "cancelled"
+
+
+def test_a_stop_text_ends_the_answer_and_the_work(llama: TransformersBackend) -> None:
+    answer = "".join(llama.stream(FRANCE, SHORT))
+    stopping = replace(SHORT, stop=("nowhere", " capital"))
+    assert "".join(llama.stream(FRANCE, stopping)) == answer.partition(" capital")[0]
+    assert llama.answer_batch([FRANCE, FRANCE], stopping) == ["The", "The"]
+    ended = finished(llama, FRANCE, stopping)
+    assert ended.reason == "stop" and ended.answer_tokens == 2
+    follow_up = [*FRANCE, ChatMessage("assistant", "The"), *FRANCE]  # what was kept of it is whole
+    assert "Paris" in "".join(llama.stream(follow_up, SHORT))
+    with pytest.raises(UserError, match="stop text is empty"):
+        replace(GREEDY, stop=("",))
 
 
 def test_a_seed_repeats_a_sampled_answer(llama: TransformersBackend) -> None:

@@ -1,0 +1,77 @@
+"""Everything at one address: the page, `/v1` for OpenAI's clients, `/health` and `/live` for supervisors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from app.engine import Engine
+from app.handlers import Handlers
+from app.openai_api import openai_api
+from app.protection import Credentials, Guard
+from app.strings import translations
+from app.ui import SAMPLES, STYLE, build, theme
+
+MAX_UPLOAD = "20mb"
+
+
+def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -> FastAPI:
+    """The app as ASGI serves it.
+
+    Args:
+        engine: the loaded model with its line.
+        credentials: what each request but `/live` must show.
+        speaks_chinese: whether the model can be asked in Chinese.
+    """
+    site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    site.add_middleware(Guard, credentials=credentials)
+
+    @site.api_route("/live", methods=["GET", "HEAD"])
+    def live() -> dict[str, str]:
+        """The process runs."""
+        return {"status": "ok"}
+
+    @site.api_route("/health", methods=["GET", "HEAD"])
+    async def health() -> JSONResponse:
+        """The model answers; 503 where the server that runs it cannot be reached."""
+        backend = engine.backend
+        ready = await run_in_threadpool(backend.ready)
+        report = {
+            "model": backend.name,
+            "sees": backend.sees,
+            "ready": ready,
+            "questions": engine.questions(),
+        }
+        return JSONResponse(report, 200 if ready else 503)
+
+    site.mount("/v1", openai_api(engine))
+    text = gr.I18n(**translations(speaks_chinese))
+    page = build(engine.backend, Handlers(engine), text)
+    gr.mount_gradio_app(
+        site,
+        page,
+        "/",
+        ssr_mode=False,
+        footer_links=["settings"],
+        run_history=False,
+        show_error=False,
+        max_file_size=MAX_UPLOAD,
+        allowed_paths=[str(SAMPLES)],
+        i18n=text,
+        theme=theme(),
+        css_paths=STYLE,
+    )
+    page.has_launched = True  # Gradio checks the files of events only then, and mounting leaves it False
+    return site
+
+
+def end_streams(site: FastAPI) -> None:
+    """Let open pages' connections end, for which a server that stops would wait."""
+    for route in site.routes:
+        gradio_app: Any = getattr(route, "app", None)
+        if isinstance(gradio_app, gr.routes.App):
+            gradio_app.stop_event.set()
