@@ -135,6 +135,75 @@ def unpad(batch: torch.Tensor, grid: torch.Tensor, slots: torch.Tensor) -> torch
     return rows
 
 
+# PyTorch's own operators take lists, which code that starts kernels from C++ cannot hand to Python.
+_LIBRARY = torch.library.Library("llava_tuning", "FRAGMENT")
+_LIBRARY.define(
+    "causal_varlen(Tensor q, Tensor k, Tensor v, Tensor starts, SymInt longest, float scale)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+_LIBRARY.define(
+    "causal_varlen_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor starts,"
+    " SymInt longest, Tensor rng, float scale) -> (Tensor, Tensor, Tensor)"
+)
+
+
+def _forward_kernel(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, longest: int, scale: float
+) -> Any:
+    grouped = {"enable_gqa": True} if GROUPED else {}
+    return torch.ops.torch_attn._varlen_attn(
+        q, k, v, starts, starts, longest, longest, True, scale=scale, window_size=[-1, 0], **grouped
+    )
+
+
+def _backward_kernel(
+    grad: torch.Tensor,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    starts: torch.Tensor,
+    longest: int,
+    rng: torch.Tensor,
+    scale: float,
+) -> Any:
+    places = (starts, starts, longest, longest)
+    return torch.ops.torch_attn._varlen_attn_backward(
+        grad, q, k, v, out, lse, *places, is_causal=True, rng_state=rng, scale=scale, window_size=[-1, 0]
+    )
+
+
+for _name, _kernel in (("causal_varlen", _forward_kernel), ("causal_varlen_backward", _backward_kernel)):
+    _LIBRARY.impl(_name, _kernel, "CUDA")
+    torch.library.register_fake(f"llava_tuning::{_name}", _kernel, lib=_LIBRARY)
+
+
+class _CausalVarlen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *where: Any) -> torch.Tensor:  # type: ignore[override]
+        starts, ctx.longest, ctx.scale = where
+        out, lse, rng = torch.ops.llava_tuning.causal_varlen(q, k, v, *where)
+        ctx.save_for_backward(q, k, v, out, lse, starts, rng)
+        return out  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        *rows, starts, rng = ctx.saved_tensors
+        grads = torch.ops.llava_tuning.causal_varlen_backward(
+            grad.contiguous(), *rows, starts, ctx.longest, rng, ctx.scale
+        )
+        return (*grads, None, None, None)
+
+
+@torch.compiler.allow_in_graph
+def _causal_varlen(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, longest: int, scale: float
+) -> torch.Tensor:
+    output: torch.Tensor = _CausalVarlen.apply(q, k, v, starts, longest, scale)
+    return output
+
+
 def _varlen(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -144,12 +213,8 @@ def _varlen(
     scaling: float | None,
 ) -> torch.Tensor:
     q, k, v = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))  # (tokens, heads, size)
-    grouped: dict[str, Any] = {"enable_gqa": True} if GROUPED else {}
-    output = varlen_attn(
-        q, k, v, starts, starts, longest, longest, scale=scaling, window_size=(-1, 0), **grouped
-    )
-    assert isinstance(output, torch.Tensor)
-    return output.unsqueeze(0)
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    return _causal_varlen(q, k, v, starts, longest, scale).unsqueeze(0)
 
 
 @torch.compiler.disable

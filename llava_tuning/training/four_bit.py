@@ -13,6 +13,41 @@ from torch import nn
 
 from llava_tuning.training.frozen import FrozenLinear, replace_layers
 
+# bitsandbytes' own operator takes a list, which code that starts kernels from C++ cannot hand to Python.
+_LIBRARY = torch.library.Library("llava_tuning", "FRAGMENT")
+_LIBRARY.define(
+    "four_bit_product(Tensor rows, Tensor packed, Tensor scales, int block, str kind, int out, int inner,"
+    " bool transposed) -> Tensor"
+)
+
+
+def _four_bit_product(
+    rows: torch.Tensor,
+    packed: torch.Tensor,
+    scales: torch.Tensor,
+    block: int,
+    kind: str,
+    out: int,
+    inner: int,
+    transposed: bool,
+) -> torch.Tensor:
+    """`rows @ weight.T`, or `rows @ weight` where `transposed`, with the weight expanded to rows' dtype."""
+    weight: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(
+        packed, scales.view(torch.float32), block, kind, (out, inner), rows.dtype
+    )
+    return rows @ (weight if transposed else weight.t())
+
+
+for _device in ("CPU", "CUDA"):
+    _LIBRARY.impl("four_bit_product", _four_bit_product, _device)
+torch.library.register_fake(
+    "llava_tuning::four_bit_product",
+    lambda rows, packed, scales, block, kind, out, inner, transposed: rows.new_empty(
+        rows.shape[0], inner if transposed else out
+    ),
+    lib=_LIBRARY,
+)
+
 
 class _Product(torch.autograd.Function):
     """`x @ weight.T`; the gradient is taken of `x` alone."""
@@ -23,28 +58,21 @@ class _Product(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(packed, scales)
         ctx.layout = layout
-        return x @ _expand(packed, scales, layout, x.dtype).t()
+        product: torch.Tensor = torch.ops.llava_tuning.four_bit_product(x, packed, scales, *layout, False)
+        return product
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
-        packed, scales = ctx.saved_tensors
-        return grad @ _expand(packed, scales, ctx.layout, grad.dtype), None, None, None
+        product = torch.ops.llava_tuning.four_bit_product(
+            grad.contiguous(), *ctx.saved_tensors, *ctx.layout, True
+        )
+        return product, None, None, None
 
 
 @torch.compiler.allow_in_graph
 def _product(x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any) -> torch.Tensor:
     product: torch.Tensor = _Product.apply(x, packed, scales, layout)
     return product
-
-
-def _expand(
-    packed: torch.Tensor, scales: torch.Tensor, layout: tuple[Any, ...], dtype: torch.dtype
-) -> torch.Tensor:
-    block, kind, rows, columns = layout
-    weight: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(
-        packed, scales.view(torch.float32), block, kind, (rows, columns), dtype
-    )
-    return weight
 
 
 class FrozenFourBitLinear(FrozenLinear):

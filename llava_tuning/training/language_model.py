@@ -98,6 +98,7 @@ class LanguageModelStep(BaseModel):
         adapted = [part for part in self.modules() if isinstance(part, LoraLayer)]
         self._dropouts = hash_dropouts(adapted)
         add_in_place(adapted)
+        self._adapted = bool(adapted)
         layers = self.language_model().model.layers
         if getattr(self.language_model(), "is_quantized", False):
             convert_four_bit(layers)
@@ -182,7 +183,7 @@ class LanguageModelStep(BaseModel):
 
     def _step(self, step: Step) -> Step:
         """A layer's computation, compiled where that pays."""
-        return compiled(step) if self._compile and self.training else step
+        return compiled(step, self._adapted) if self._compile and self.training else step
 
     def _gradients_to_come(self) -> int:
         """Bytes of the gradients that this step's backward pass will add; AdamW's state comes after it."""

@@ -70,10 +70,11 @@ def _attend(
 
 
 @functools.cache
-def compiled(step: Step) -> Step:
+def compiled(step: Step, adapted: bool = False) -> Step:
     """`step` compiled for any number of tokens and pictures; itself where nothing can be compiled.
 
-    The weights are inputs of the compiled code, so all layers of a stack share it.
+    The weights are inputs of the compiled code, so all layers of a stack share it. `adapted` says that the
+    layers have adapters.
     """
     if not torch.cuda.is_available():
         return step
@@ -81,8 +82,9 @@ def compiled(step: Step) -> Step:
         warnings.warn("no C compiler found: the layers are not compiled; install gcc", stacklevel=2)
         return step
     torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
-    # LoRA's many small kernels take longer to start from Python, one by one, than to run.
-    options: dict[str, Any] = {"cpp_wrapper": _has("CXX", "g++", "clang++"), "combo_kernels": True}
+    # Adapters' many small kernels take longer to start one by one from Python than to run.
+    options: dict[str, Any] | None
+    options = {"cpp_wrapper": _has("CXX", "g++", "clang++"), "combo_kernels": True} if adapted else None
     return torch.compile(step, dynamic=True, options=options)
 
 

@@ -69,7 +69,7 @@ def test_a_compiled_model_drops_adapters_inputs_anew_in_each_step(
 ) -> None:
     steps: dict[Any, Any] = {}
 
-    def compiled(step: Any) -> Any:
+    def compiled(step: Any, adapted: bool) -> Any:
         return steps.setdefault(step, torch.compile(step, backend="aot_eager", dynamic=True))
 
     monkeypatch.setattr(language_model, "compiled", compiled)

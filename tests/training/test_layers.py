@@ -44,7 +44,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     steps: dict[Any, Any] = {}
 
-    def compiled(step: Any) -> Any:
+    def compiled(step: Any, adapted: bool) -> Any:
         return steps.setdefault(step, torch.compile(step, dynamic=True, fullgraph=True, backend=backend))
 
     torch._dynamo.reset()
