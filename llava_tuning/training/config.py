@@ -113,9 +113,8 @@ SETTINGS = (*PLACES, *OPTIONAL, *OF_TEXT, "batch_tokens", "max_epochs", "max_ste
 # Settings that copies of older configs lack.
 ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": "auto", "batch_tokens": None}
 ADDED |= dict.fromkeys(OF_TEXT)
-COMPILED_FROM = (
-    300  # steps; compiling takes half a minute to a minute and saves about a tenth of a second a step
-)
+# Steps; compiling saves about a tenth of a second a step, and takes half a minute, with adapters three.
+COMPILED_FROM, ADAPTED_COMPILED_FROM = 300, 1500
 
 
 def config_names() -> list[str]:
@@ -340,7 +339,9 @@ def fit_to_machine(
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
     # Not tried: compiling under DeepSpeed.
-    config.model.compile_layers = config.compile_layers and not deepspeed and total >= COMPILED_FROM
+    adapted = config.llm_lora is not None or config.visual_encoder_lora is not None
+    enough = ADAPTED_COMPILED_FROM if adapted else COMPILED_FROM
+    config.model.compile_layers = config.compile_layers and not deepspeed and total >= enough
     if config.frozen_fp8 == "auto":  # interpreted, conversions would take longer than the products save
         config.frozen_fp8 = "backward" if float8 and config.model.compile_layers else False
     config.model.frozen_fp8 = config.frozen_fp8

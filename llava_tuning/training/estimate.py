@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from llava_tuning.training.float8 import Float8
+
 GIB = 2**30
 WORK_BYTES = 1.5 * GIB  # logits, their gradient, libraries' workspaces
 
@@ -52,7 +54,7 @@ class Training:
     dropout: float = 0.0
     vision_rank: int = 0
     four_bit: bool = False
-    frozen_fp8: bool = False
+    frozen_fp8: Float8 = False
     trained_parameters: int = 0
     frozen_parameters: int = 0
 
@@ -66,10 +68,14 @@ class Training:
 
     @property
     def kind(self) -> str:
-        """Which of the measured rates is nearest; LoRA with float8 has not been measured."""
-        if self.full or self.rank:
-            return "full" if self.full else "lora"
-        return "pretrain, frozen_fp8" if self.frozen_fp8 else "pretrain"
+        """Which of the measured rates is nearest; LoRA with float8 both ways has not been measured."""
+        if self.full:
+            return "full"
+        if self.rank:
+            return "lora, float8 backward" if self.frozen_fp8 and not self.four_bit else "lora"
+        if self.frozen_fp8:
+            return "pretrain, float8" if self.frozen_fp8 is True else "pretrain, float8 backward"
+        return "pretrain"
 
 
 def flop(training: Training, load: Load, recomputed: float = 0.0) -> float:
@@ -128,8 +134,8 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
     """Peak memory of one process in bytes, when `recomputed` layers keep nothing but their input.
 
     What trains takes 16 bytes a parameter (float32 weight, gradient, AdamW's two moments; 20 among several
-    processes), what is frozen 2, a 4-bit matrix 0.5 and its scales 4 for each 64 parameters; in full
-    finetuning the layers' weights are held in bfloat16 besides.
+    processes), what is frozen 2 (and 1 more for gradients in float8), a 4-bit matrix 0.5 and its scales 4 for
+    each 64 parameters; in full finetuning the layers' weights are held in bfloat16 besides.
     """
     text, picture = training.text, training.picture
     layers = text.num_hidden_layers
@@ -139,6 +145,8 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
         base += layers * sum(a * b for a, b in training.linear) * (0.5 + 4 / 64 - 2)
     if training.full:
         base += 2 * layers * sum(a * b for a, b in training.linear)
+    elif training.frozen_fp8 == "backward" and not training.four_bit:
+        base += layers * sum(a * b for a, b in training.linear)
     layer = layer_bytes(training, load.tokens)
     activations = (layers - recomputed) * layer + recomputed * 2 * load.tokens * text.hidden_size
     if recomputed:
@@ -181,9 +189,11 @@ LAUNCH_S = 0.0012
 USABLE = 0.94  # of a card's memory, as `Recompute` takes it
 # Useful TFLOP/s over the data sheet's, measured on an H100 (benchmarks/results).
 SHARE = {
-    "pretrain": 520 / 989,
-    "pretrain, frozen_fp8": 696 / 989,
+    "pretrain": 528 / 989,
+    "pretrain, float8 backward": 613 / 989,
+    "pretrain, float8": 706 / 989,
     "lora": 399 / 989,
+    "lora, float8 backward": 466 / 989,
     "full": 477 / 989,
 }
 

@@ -115,7 +115,7 @@ class Plan:
         return chosen if least <= chosen else None
 
     def _card(self, config: Config, card: Card) -> str:
-        if config.frozen_fp8 and not card.float8:
+        if self.training.frozen_fp8 and not card.float8:
             return f"{card.name}: frozen_fp8 needs a Hopper GPU (H100); set it to False"
         gib = min(card.gib, config.memory_limit or card.gib)
         again = self._recomputed(config, gib)
@@ -173,7 +173,8 @@ def plan(
         llm = LlamaForCausalLM(LlamaConfig.from_pretrained(config.llm))
     trained = frozen = 0
     lora: Any = config.llm_lora
-    training = Training(llm.config, four_bit=config.load_in_4bit, frozen_fp8=config.frozen_fp8)
+    float8 = False if config.frozen_fp8 == "auto" else config.frozen_fp8
+    training = Training(llm.config, four_bit=config.load_in_4bit, frozen_fp8=float8)
     if config.vision_tower is not None:
         with torch.device("meta"):
             vision = CLIPVisionModel(CLIPVisionConfig.from_pretrained(config.vision_tower))

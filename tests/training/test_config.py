@@ -172,3 +172,31 @@ def test_a_short_run_is_not_compiled() -> None:
         )
         assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled
     assert fit_to_machine(config, [100] * 33, deepspeed=True).model.compile_layers is False
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps", "float8", "used"),
+    [
+        ("auto", 1000, True, "backward"),
+        ("auto", 1000, False, False),
+        ("auto", 20, True, False),  # interpreted
+        (True, 20, True, True),
+        (False, 1000, True, False),
+    ],
+)
+def test_gradients_are_in_float8_by_default_where_that_pays(
+    asked: object, steps: int, float8: bool, used: object
+) -> None:
+    settings = {"max_steps": steps, "frozen_fp8": asked}
+    config = load_settings(config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"), settings)
+    fit_to_machine(config, [100] * 33, float8=float8)
+    assert config.frozen_fp8 == config.model.frozen_fp8 == used
+
+
+def test_compiling_adapters_needs_a_longer_run() -> None:
+    for name, compiled in (("pretrain", True), ("lora", False)):
+        kind = "lora_" if name == "lora" else ""
+        stage = "finetune" if name == "lora" else "pretrain"
+        path = config_path(f"llava_smollm2_135m_{kind}clip_tiny_p16_96_e1_{stage}")
+        config = load_settings(path, {"max_steps": 1000})
+        assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled

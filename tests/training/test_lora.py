@@ -1,0 +1,91 @@
+"""Adapted layers that add their product in place: peft's own outputs and gradients, in every state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from llava_tuning.training.frozen import FrozenLinear
+from llava_tuning.training.lora import add_in_place
+
+
+class Kept(FrozenLinear):
+    """A frozen product of the project's own, as float8's and QLoRA's are."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear)
+        self.kept = linear.weight
+
+    def product(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows @ self.kept.t()
+
+
+def adapted(**settings: Any) -> Any:
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(24, 40), nn.SiLU(), nn.Linear(40, 24, bias=False))
+    options = {"r": 4, "lora_alpha": 12, "init_lora_weights": False, **settings}
+    return get_peft_model(inner, LoraConfig(target_modules=["0", "2"], **options))
+
+
+def in_place(model: Any) -> Any:
+    add_in_place([part for part in model.modules() if isinstance(part, LoraLayer)])
+    return model
+
+
+def outcome(model: Any, compiled: bool = False) -> list[torch.Tensor]:
+    """Output, and gradients of the input and of all that trains."""
+    torch.manual_seed(1)
+    x = torch.randn(2, 7, 24, requires_grad=True)
+    run = torch.compile(model, backend="aot_eager", dynamic=True, fullgraph=True) if compiled else model
+    output = run(x)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return [output, *torch.autograd.grad((output * torch.randn_like(output)).sum(), [x, *trained])]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_dora": True}, {"lora_bias": True}, {"use_rslora": True}], ids=str
+)
+def test_output_and_gradients_are_pefts(settings: dict[str, Any], compiled: bool) -> None:
+    if compiled and settings:
+        pytest.skip("one of them is enough")
+    found = outcome(in_place(adapted(**settings)), compiled)
+    for one, expected in zip(found, outcome(adapted(**settings)), strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_frozen_product_may_be_one_of_the_projects_own() -> None:
+    model = in_place(adapted())
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.base_layer = Kept(layer.base_layer)  # type: ignore[assignment]
+    for one, expected in zip(outcome(model), outcome(adapted()), strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_adapters_can_be_left_out_merged_and_joined_by_others() -> None:
+    model, expected = in_place(adapted()), adapted()
+    x = torch.randn(3, 24)
+    with model.disable_adapter(), expected.disable_adapter():
+        torch.testing.assert_close(model(x), expected(x))
+    for one in (model, expected):
+        torch.manual_seed(2)
+        one.add_adapter("second", LoraConfig(target_modules=["0", "2"], r=2, init_lora_weights=False))
+        one.base_model.set_adapter(["default", "second"])
+    torch.testing.assert_close(model(x), expected(x))
+    for one in (model, expected):
+        one.base_model.set_adapter(["default"])
+        one.merge_adapter()
+    torch.testing.assert_close(model(x), expected(x))
+
+
+def test_the_sum_takes_the_frozen_products_place() -> None:
+    layer = in_place(adapted()).base_model.model[0]
+    frozen = []
+    layer.base_layer.register_forward_hook(lambda *seen: frozen.append(seen[-1].data_ptr()))
+    assert [layer(torch.randn(2, 7, 24)).data_ptr()] == frozen
