@@ -139,6 +139,8 @@ def read_messages(given: Sequence[Any], *, uploads: bool) -> list[ChatMessage]:
             texts, pictures = _read_content(message.get("content"), uploads)
         except UserError as error:
             raise UserError(f"messages[{number}]: {error}") from None
+        except RecursionError:
+            raise UserError(f"messages[{number}]: lists within lists; send one list of parts") from None
         count += len(pictures)
         if count > MAX_PICTURES:
             raise UserError(f"the conversation has more than {MAX_PICTURES} pictures; leave the oldest out")

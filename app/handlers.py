@@ -102,10 +102,10 @@ class Handlers:
         """Answer a question from a program, which sends what was said before; yields the growing answer."""
         try:
             told = [{"role": "system", "content": system}] if system else []
-            asked = {"role": "user", "content": [question, *pictures]}
-            messages = read_messages([*told, *history, asked], uploads=True)
+            asked = {"role": "user", "content": [question, *(pictures or [])]}
+            messages = read_messages([*told, *(history or []), asked], uploads=True)
             check_messages(messages, sees=self.engine.backend.sees, name=self.engine.backend.name)
-            settings = GenerationSettings(int(max_new_tokens), temperature, top_p, seed=seed)
+            settings = _settings(max_new_tokens, temperature, top_p, seed)
             answer = ""
             for piece in self.engine.stream(messages, settings, threading.Event()):
                 if isinstance(piece, str):
@@ -195,6 +195,18 @@ class Handlers:
                 gr.update(value=full, submit_btn=True, stop_btn=False),
                 status or _note(say("lt_empty", language)),
             )
+
+
+def _settings(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> GenerationSettings:
+    """What a program set, which Gradio hands on as it came."""
+    try:
+        return GenerationSettings(
+            int(max_new_tokens), float(temperature), float(top_p), seed=None if seed is None else int(seed)
+        )
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(
+            "max_new_tokens, temperature, top_p and seed are numbers; leave out what you don't set"
+        ) from None
 
 
 def _idle() -> Any:

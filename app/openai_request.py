@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PositiveInt, ValidationError
 from starlette.requests import Request
 
 from app.openai_errors import ApiError
@@ -41,8 +41,8 @@ class ChatRequest(BaseModel):
     messages: list[Any]
     stream: bool | None = False
     stream_options: _StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
+    max_tokens: PositiveInt | None = None
+    max_completion_tokens: PositiveInt | None = None
     temperature: float | None = None
     top_p: float | None = None
     repetition_penalty: float | None = None

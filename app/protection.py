@@ -24,7 +24,8 @@ CONTENT_SECURITY_POLICY = (
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self' data: blob:"
 )
-_ADDRESS_AS_FILE = re.compile(r"/(file|proxy)=\s*https?:", re.IGNORECASE)
+# Gradio takes `/file=`, and `/file/` from older clients.
+_ADDRESS_AS_FILE = re.compile(r"/(file|proxy)[=/]\s*https?:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

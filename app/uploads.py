@@ -25,7 +25,7 @@ class Page(gr.Blocks):
         """
         folder = Path(get_upload_folder()).resolve()
         for name in _named_files(inputs):
-            if not Path(name).resolve().is_relative_to(folder):
+            if "\0" in name or not Path(name).resolve().is_relative_to(folder):
                 raise gr.Error(
                     f"{Path(name).name}: not an uploaded file; upload it first", print_exception=False
                 )

@@ -61,6 +61,8 @@ class GenerationSettings:
             raise UserError(f"seed is {self.seed}; choose a whole number of at most 18 digits")
         if not all(self.stop):
             raise UserError("a stop text is empty; leave it out")
+        if any("\ud800" <= letter <= "\udfff" for text in self.stop for letter in text):
+            raise UserError("a stop text holds half a character (a lone surrogate); send whole Unicode")
 
 
 GREEDY = GenerationSettings(temperature=0.0)

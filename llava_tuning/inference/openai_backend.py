@@ -210,8 +210,8 @@ class OpenAIBackend:
                     await response.aread()
                 self._check(response)
                 async for event in events(response):
-                    if "error" in event:
-                        said = self._endpoint.clean(str(event["error"]))
+                    if error := event.get("error"):  # some servers send a null with each piece
+                        said = self._endpoint.clean(str(error))
                         raise RemoteError(f"the model's server failed ({said})", replied=True)
                     usage = event.get("usage") or usage
                     for choice in event.get("choices") or ():

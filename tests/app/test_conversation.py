@@ -122,6 +122,14 @@ def test_other_messages_are_named_by_their_place(message, said):
         read_messages([{"role": "user", "content": "fine"}, message], uploads=False)
 
 
+def test_lists_within_lists_end_somewhere():
+    content = "deep"
+    for _ in range(10_000):
+        content = [content]
+    with pytest.raises(UserError, match=r"messages\[0\]: lists within lists"):
+        read_messages([{"role": "user", "content": content}], uploads=False)
+
+
 def test_a_conversation_has_so_many_pictures_and_no_more(tmp_path):
     Image.new("RGB", (2, 2)).save(tmp_path / "dot.png")
     part = {"type": "image_url", "image_url": {"url": picture_to_data_url(tmp_path / "dot.png")}}

@@ -99,6 +99,8 @@ def test_a_cancelled_call_stops_the_model(client, app):
 def test_what_is_wrong_is_said(client):
     with pytest.raises(AppError, match="temperature is 3"):
         client.predict("Hello", temperature=3, api_name="/chat")
+    with pytest.raises(AppError, match="max_new_tokens, temperature, top_p and seed are numbers"):
+        client.predict("Hello", max_new_tokens=None, api_name="/chat")
     with pytest.raises(AppError, match=r"messages\[0\] has no role"):
         client.predict("Hello", history=[{"content": "x"}], api_name="/chat")
     with pytest.raises(AppError, match="not a picture in PNG"):
@@ -142,7 +144,9 @@ META = {"_type": "gradio.FileData"}
 
 
 @pytest.mark.parametrize("meta", [META, None, {}], ids=["marked", "unmarked", "marked as nothing"])
-@pytest.mark.parametrize("path", [CIRCLE, "/etc/passwd", "../../etc/passwd", "assets/samples/red_circle.png"])
+@pytest.mark.parametrize(
+    "path", [CIRCLE, "/etc/passwd", "../../etc/passwd", "assets/samples/red_circle.png", "no\0path"]
+)
 def test_a_file_of_the_machine_is_no_input(app, path, meta):
     picture = {"path": path} | ({} if meta is None else {"meta": meta})
     said = call_chat(app, picture)
@@ -175,11 +179,12 @@ def test_an_uploaded_picture_is_an_input(app, client):
     assert "event: complete" in call_chat(app, {"path": path})
 
 
-@pytest.mark.parametrize("kind", ["file", "proxy"])
+@pytest.mark.parametrize("kind", ["file=", "proxy=", "file/"])
 def test_the_app_fetches_no_address(app, stranger, kind):
     address, asked = stranger
     for url in (f"{address}/x.png", "http://example.com/x.png", "http%3A//example.com/x.png"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{app.url}/gradio_api/{kind}={url}")
+            urllib.request.urlopen(f"{app.url}/gradio_api/{kind}{url}")
         assert refused.value.code == 403
+        assert refused.value.read() == b"Addresses are not fetched.\n"  # Gradio's 403 comes after asking
     assert asked == []

@@ -41,7 +41,7 @@ def client(app):
         ({"messages": [{"role": "user", "content": " "}]}, openai.BadRequestError, "the question is empty"),
         ({"messages": "hello"}, openai.BadRequestError, "messages: "),
         ({"temperature": 3}, openai.BadRequestError, "temperature is 3.0; choose 0"),
-        ({"max_tokens": 0}, openai.BadRequestError, "choose 1 or more"),
+        ({"max_tokens": 0}, openai.BadRequestError, "max_tokens: .* greater than 0"),
         ({"n": 2}, openai.BadRequestError, "'n' is not supported"),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "'tools' is not supported"),
         (
@@ -141,6 +141,9 @@ def test_half_a_character_is_refused(app):
     body = b'{"model": "default", "messages": [{"role": "user", "content": "\\ud83d"}]}'
     status, reply = send(app, body, {"Content-Type": "application/json"})
     assert status == 400 and "half a character" in reply["error"]["message"]
+    body = b'{"model": "default", "messages": [{"role": "user", "content": "x"}], "stop": "\\ud83d"}'
+    status, reply = send(app, body, {"Content-Type": "application/json"})
+    assert status == 400 and "a stop text holds half a character" in reply["error"]["message"]
 
 
 def test_a_text_model_refuses_pictures(text_app):

@@ -151,6 +151,8 @@ def test_a_stream_is_read_as_the_protocol_says(server: Server) -> None:
         piece("a"), piece("b", "stop"), {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
     )
     assert ask(server) == ("ab", Finished("stop", 3, 2))
+    server.reply = stream_of(piece("a", "stop") | {"error": None})
+    assert ask(server) == ("a", Finished("stop", None, None))
 
 
 @pytest.mark.parametrize(

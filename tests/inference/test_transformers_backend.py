@@ -161,6 +161,8 @@ def test_a_stop_text_ends_the_answer_and_the_work(llama: TransformersBackend) ->
     assert "Paris" in "".join(llama.stream(follow_up, SHORT))
     with pytest.raises(UserError, match="stop text is empty"):
         replace(GREEDY, stop=("",))
+    with pytest.raises(UserError, match="half a character"):
+        replace(GREEDY, stop=("\ud83d",))
 
 
 def test_a_seed_repeats_a_sampled_answer(llama: TransformersBackend) -> None:
