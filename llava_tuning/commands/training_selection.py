@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,10 +92,13 @@ def select(
 
 
 def _table(run: Path, found: Selection, goals: Goals) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     first = found.scores[0]
-    table = Table(title=f"{run.name}: share with 95 % interval, count below", caption="* chosen")
+    table = Table(
+        title=f"{escape(run.resolve().name)}: share with 95 % interval, count below", caption="* chosen"
+    )
     table.add_column("step", justify="right")
     for name, goal in (
         ("identity recall", f"≥ {goals.recall:.0%}"),
@@ -144,7 +148,8 @@ def _sentences(run: Path, found: Selection) -> list[str]:
             f"(1 − leakage) × (1 − retention loss) = {found.chosen.balance:.2f}). Train on other data before "
             "you use it."
         )
-    lines.append(f"next: llava-tuning export {run} --checkpoint {found.checkpoint} --out models/{run.name}")
+    words = ("export", run, "--checkpoint", found.checkpoint, "--out", f"models/{run.resolve().name}")
+    lines.append(f"next: llava-tuning {' '.join(quote(str(word)) for word in words)}")
     if found.adapter:
         lines.append(
             "      (with --adapter the adapter alone, which `llava-tuning merge` puts into its base)"

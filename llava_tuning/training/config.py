@@ -224,6 +224,11 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
                 ) from None
     if config.selection_sample is not None:
         config.custom_hooks.append(_selection(config))
+    elif config.leakage_limit is not None:
+        raise UserError(
+            f"{path}: leakage_limit = {config.leakage_limit} does nothing without scores at each checkpoint; "
+            "set selection_sample too, e.g. to 24"
+        )
     for name in OPTIONAL[:1] if text else OPTIONAL:
         lora = config[name]
         config.model[name] = None if lora is None else {"type": "peft.LoraConfig", **lora}

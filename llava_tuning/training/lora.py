@@ -94,9 +94,11 @@ class _AddsInPlace:
 
 def _plain(layer: Any) -> bool:
     """One adapter that is nothing but two matrices, on a linear layer."""
-    name, *others = layer.active_adapters
-    linear = isinstance(layer.base_layer, (nn.Linear, FrozenLinear))
-    return linear and not others and name not in layer.lora_variant and layer.lora_B[name].bias is None
+    if len(layer.active_adapters) != 1 or not isinstance(layer.base_layer, (nn.Linear, FrozenLinear)):
+        return False
+    (name,) = layer.active_adapters
+    # An adapter of other layers alone is active in this one too.
+    return name in layer.lora_B and name not in layer.lora_variant and layer.lora_B[name].bias is None
 
 
 @functools.cache

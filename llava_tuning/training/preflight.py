@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,13 +119,24 @@ def check_selection(config: Config, deepspeed: str | None) -> None:
     Raises:
         UserError: as for `read_questions`, or the weights are spread over processes.
     """
-    if deepspeed is not None and "zero3" in deepspeed:
+    if deepspeed is not None and _is_zero3(deepspeed):
         raise UserError(
             "selection_sample does not work with ZeRO-3, where no process holds the whole model; set it to "
             "None and run `llava-tuning select` afterwards"
         )
     paths = (None if path is None else Path(path) for path in (config.held_out, config.general))
     read_questions(Path(config.data_path), *paths)
+
+
+def _is_zero3(deepspeed: str) -> bool:
+    """Whether one of XTuner's strategies, or a DeepSpeed JSON file, spreads the weights."""
+    if not Path(deepspeed).is_file():
+        return deepspeed.startswith("zero3")
+    try:
+        stage = json.loads(Path(deepspeed).read_text(encoding="utf-8"))["zero_optimization"]["stage"]
+    except (ValueError, KeyError, TypeError):  # DeepSpeed says itself what is wrong with it
+        return False
+    return bool(stage == 3)
 
 
 def check_trained(config: Config, checkpoint: Path) -> None:

@@ -79,6 +79,11 @@ def test_adapters_can_be_left_out_merged_and_joined_by_others() -> None:
         one.base_model.set_adapter(["default", "second"])
     torch.testing.assert_close(model(x), expected(x))
     for one in (model, expected):
+        torch.manual_seed(3)
+        one.add_adapter("first", LoraConfig(target_modules=["0"], r=2, init_lora_weights=False))
+        one.base_model.set_adapter(["first"])  # which the second layer lacks
+    torch.testing.assert_close(model(x), expected(x))
+    for one in (model, expected):
         one.base_model.set_adapter(["default"])
         one.merge_adapter()
     torch.testing.assert_close(model(x), expected(x))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,8 +26,10 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.config import config_path, load_settings, parse_settings
+from llava_tuning.training.preflight import _is_zero3
 from llava_tuning.training.selection.answering import greedy_answers, log_likelihoods
-from llava_tuning.training.selection.book import ANSWERS_FILE, Book, weights_of
+from llava_tuning.training.selection.book import ANSWERS_FILE, Book, weights_of, write_scores
+from llava_tuning.training.selection.hook import SelectionHook
 from llava_tuning.training.selection.questions import GENERAL, Question, read_questions, sample_questions
 from llava_tuning.training.selection.scores import Answered, Goals, Scores, choose, summarise
 
@@ -170,9 +174,11 @@ def test_missing_and_broken_held_out_files_are_named(identity: Path, tmp_path: P
     write_json(tmp_path / "mix.json", [make_record("a", None, [("Hello.", "Hi.")])])
     with pytest.raises(UserError, match=r"held_out_identity\.jsonl: no such file; name the folder"):
         read_questions(tmp_path / "mix.json")
-    (tmp_path / "held_out_identity.jsonl").write_text('{"id": "x", "conversations": []}\n')
-    with pytest.raises(UserError, match=r"identity\.jsonl: record 0 \(id 'x'\) lacks .*write the file again"):
-        read_questions(tmp_path / "mix.json")
+    letters = '{"id": "x", "conversations": [{"from": "human", "value": "Who?"}], "must_contain": "Momo", '
+    for row in ('{"id": "x", "conversations": []}', letters + '"must_not_contain": []}'):
+        (tmp_path / "held_out_identity.jsonl").write_text(f"{row}\n")
+        with pytest.raises(UserError, match=r"identity\.jsonl: record 0 \(id 'x'\) lacks .*file again"):
+            read_questions(tmp_path / "mix.json")
 
 
 def test_scores_count_each_part_and_compare_likelihood_with_the_base_model() -> None:
@@ -194,6 +200,9 @@ def test_scores_count_each_part_and_compare_likelihood_with_the_base_model() -> 
     assert low < found.retention_loss < high
     assert found.balance == pytest.approx(0.5 * 0.5 * math.exp(-1.0 / 20))
     assert summarise(7, rows, base[:1]).retention_loss is None
+    alike = [replace(row, id="g") for row in base]  # files of several sources repeat ids
+    assert summarise(0, alike, alike).retention_loss == 0
+    assert Scores.from_dict(found.to_dict()).to_dict() == found.to_dict()
 
 
 def test_the_least_forgetful_of_those_that_reach_the_goals_is_chosen() -> None:
@@ -228,6 +237,23 @@ def test_an_answer_counts_for_its_question_and_its_weights(build: Callable[..., 
     assert weights_of(model, base=True) == base
     book.add(4, base, question, answered("identity", False))
     assert len(Book(tmp_path).answers(base, [question])) == 1
+    with (tmp_path / ANSWERS_FILE).open("a") as file:
+        file.write('{"step": 3}\n')
+    with pytest.raises(UserError, match=r"scored_answers\.jsonl: line 3 is no answer; remove it"):
+        Book(tmp_path)
+
+
+def test_a_resumed_run_remembers_the_checkpoints_before(identity: Path, tmp_path: Path) -> None:
+    write_scores(tmp_path, [scores(0, 0, 0, 0.0), scores(10, 90, 0, 0.0), scores(20, 99, 40, 0.0)])
+    data, model = str(identity / "train.json"), SimpleNamespace(use_llm_lora=False)  # the base is gone
+    hook = SelectionHook(2, 0.1, data, None, None, max_length=500)
+    runner: Any = SimpleNamespace(iter=20, work_dir=str(tmp_path), model=model, logger=logging.getLogger())
+    hook.before_train(runner)
+    hook._note(runner, scores(30, 100, 50, 0.0))
+    assert [row.step for row in hook.scores] == [0, 10, 20, 30] and hook._leaks(runner)
+    runner.iter = 10  # from an earlier checkpoint
+    hook.before_train(runner)
+    assert [row.step for row in hook.scores] == [0, 10]
 
 
 def test_settings_of_text_runs_are_refused_elsewhere_and_held_out_files_looked_for_first(
@@ -238,10 +264,23 @@ def test_settings_of_text_runs_are_refused_elsewhere_and_held_out_files_looked_f
             config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"),
             parse_settings(["selection_sample=4"]),
         )
+    with pytest.raises(UserError, match=r"leakage_limit = 0\.1 does nothing .*set selection_sample too"):
+        load_settings(config_path("smollm2_135m_lora_assistant_e3_sft"), {"leakage_limit": 0.1})
     write_json(tmp_path / "talk.json", [make_record("a", None, [("Hello.", "Hi.")])])
     with pytest.raises(UserError, match=r"held_out_identity\.jsonl: no such file"):
         start("text_lora", tmp_path / "run", data_path=tmp_path / "talk.json", selection_sample=4)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "spread"), [("zero2", False), ("zero3_offload", True), (2, False), (3, True), (None, False)]
+)
+def test_zero3_is_known_by_name_and_in_a_file(strategy: Any, spread: bool, tmp_path: Path) -> None:
+    if not isinstance(strategy, str):
+        file = tmp_path / "zero3.json"  # whatever its name
+        file.write_text(json.dumps({} if strategy is None else {"zero_optimization": {"stage": strategy}}))
+        strategy = str(file)
+    assert _is_zero3(strategy) == spread
 
 
 def test_general_conversations_of_the_project_fit_identity_data(identity: Path, tmp_path: Path) -> None:

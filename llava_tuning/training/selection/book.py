@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llava_tuning.errors import UserError
 from llava_tuning.training.hooks import read_rows
 from llava_tuning.training.language_model import LanguageModelStep
 from llava_tuning.training.selection.questions import Question
@@ -24,16 +25,23 @@ class Book:
     """`scored_answers.jsonl`: a row for each question that some weights have answered.
 
     An answer counts as long as neither the question nor the weights have changed.
+
+    Raises:
+        UserError: a row is no answer.
     """
 
     def __init__(self, work_dir: Path) -> None:
         self.path = work_dir / ANSWERS_FILE
         self._known: dict[tuple[str, str], Answered] = {}  # (weights, question)
-        rows = read_rows(self.path)
-        for row in rows:
-            keys = row.pop("weights"), row.pop("question")
-            row.pop("step")
-            self._known[keys] = Answered(**row)
+        for number, row in enumerate(read_rows(self.path), start=1):
+            try:
+                keys = row.pop("weights"), row.pop("question")
+                row.pop("step")
+                self._known[keys] = Answered(**row)
+            except (AttributeError, KeyError, TypeError):
+                raise UserError(
+                    f"{self.path}: line {number} is no answer; remove it, or the file to ask everything again"
+                ) from None
         if self.path.is_file() and (size := _whole_lines(self.path)) < self.path.stat().st_size:
             with self.path.open("r+b") as file:  # a torn last line
                 file.truncate(size)
@@ -71,6 +79,11 @@ def weights_of(model: LanguageModelStep, base: bool = False) -> str:
             head = weight.detach().flatten()[:_HASHED].float().cpu()
             digest.update(name.encode() + head.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def read_scores(work_dir: Path) -> list[Scores]:
+    """The rows of `scores.jsonl`; none when there is no such file."""
+    return [Scores.from_dict(row) for row in read_rows(work_dir / SCORES_FILE)]
 
 
 def write_scores(work_dir: Path, scores: Sequence[Scores]) -> None:

@@ -16,6 +16,7 @@ from llava_tuning.training.selection.book import (
     SCORES_FILE,
     STOP_FILE,
     Book,
+    read_scores,
     write_json_file,
     write_scores,
 )
@@ -67,6 +68,7 @@ class SelectionHook(Hook):
         (work_dir / STOP_FILE).unlink(missing_ok=True)
         keep_rows(work_dir / SCORES_FILE, before=runner.iter + 1)
         self.book = Book(work_dir)
+        self.scores = read_scores(work_dir)  # of what a resumed run had done before
         model = getattr(runner.model, "module", runner.model)
         if model.use_llm_lora or runner.iter == 0:  # else the base model's weights are gone
             self.base = self._ask(runner, 0)
@@ -94,7 +96,8 @@ class SelectionHook(Hook):
         )
 
     def _note(self, runner: Runner, scores: Scores) -> None:
-        self.scores.append(scores)
+        others = [row for row in self.scores if row.step != scores.step]
+        self.scores = sorted([*others, scores], key=lambda row: row.step)
         work_dir = Path(runner.work_dir)
         write_scores(work_dir, [scores])
         draw(self.scores, Goals(), work_dir / PLOT_FILE, work_dir.name)

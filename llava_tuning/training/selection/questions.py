@@ -94,12 +94,19 @@ def _held_out(path: Path, part: Part, index: int, row: Any) -> Question:
     remedy = "let `llava-tuning data identity` write the file again"
     try:
         record = Record.model_validate({**row, "image": None})
-        must, must_not = (tuple(map(str, row[key])) for key in ("must_contain", "must_not_contain"))
+        must, must_not = (tuple(_texts(row[key])) for key in ("must_contain", "must_not_contain"))
     except (TypeError, ValueError, KeyError):
         raise UserError(f"{label} lacks conversations, must_contain or must_not_contain; {remedy}") from None
     if not record.conversations or record.conversations[-1].from_ != "human":
         raise UserError(f"{label} does not end with a question; {remedy}")
     return Question(record.id, part, tuple(record.messages()), must, must_not)
+
+
+def _texts(value: Any) -> list[str]:
+    """A list of texts; a text alone would be taken for its letters."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError
+    return value
 
 
 def _general(path: Path, record: Record, names: tuple[str, ...]) -> Question:

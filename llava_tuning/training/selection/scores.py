@@ -76,6 +76,24 @@ class Scores:
         """recall × (1 − leakage) × (1 − retention loss, where there is a loss), 0 to 1."""
         return self.recall * (1 - self.leakage) * (1 - max(0.0, self.retention_loss or 0.0))
 
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Scores:
+        """What `to_dict` wrote."""
+        low_high = row["retention_interval_95"]
+        return cls(
+            row["step"],
+            row["recalled"],
+            row["identity_questions"],
+            row["leaked_contrast"],
+            row["contrast_questions"],
+            row["leaked_general"],
+            row["general_questions"],
+            row["log_likelihood"],
+            row["tokens"],
+            row["retention_loss"],
+            None if low_high is None else (low_high[0], low_high[1]),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON, shares rounded to five digits."""
         low_high = self.retention_interval
@@ -116,14 +134,14 @@ class Goals:
 
 
 def summarise(step: int, rows: Iterable[Answered], base: Iterable[Answered] = ()) -> Scores:
-    """The scores of one checkpoint, against the base model's answers to the same questions."""
+    """A checkpoint's scores, against the base model's answers to the same questions in the same order."""
     by_part: Mapping[str, list[Answered]] = {"identity": [], "contrast": [], "general": []}
     for row in rows:
         by_part[row.part].append(row)
     wrong = {part: sum(not row.right for row in of_part) for part, of_part in by_part.items()}
     general = by_part["general"]
     tokens = sum(row.tokens for row in general)
-    loss, interval = _retention(general, {row.id: row for row in base if row.part == "general"})
+    loss, interval = _retention(general, [row for row in base if row.part == "general"])
     return Scores(
         step,
         recalled=len(by_part["identity"]) - wrong["identity"],
@@ -153,13 +171,13 @@ def choose(scores: Sequence[Scores], goals: Goals) -> tuple[Scores, bool]:
 
 
 def _retention(
-    rows: Sequence[Answered], base: Mapping[str, Answered]
+    rows: Sequence[Answered], base: Sequence[Answered]
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Retention loss and its interval: a ratio of sums, its error from the pairs' own differences."""
     tokens = sum(row.tokens for row in rows)
-    if not tokens or any(row.id not in base for row in rows):
+    if not tokens or [row.id for row in rows] != [row.id for row in base]:
         return None, None
-    gains = [row.log_likelihood - base[row.id].log_likelihood for row in rows]
+    gains = [row.log_likelihood - its_base.log_likelihood for row, its_base in zip(rows, base, strict=True)]
     mean = sum(gains) / tokens
     squares = sum((gain - row.tokens * mean) ** 2 for gain, row in zip(gains, rows, strict=True))
     error = _Z95 * math.sqrt(squares) / tokens
