@@ -15,7 +15,8 @@ from torch import nn
 
 from llava_tuning.training.frozen import FrozenLinear, replace_layers
 
-Float8 = bool | Literal["backward"]  # none, both directions, or gradients alone
+# None, both directions, or gradients alone; "auto" is none, until `fit_to_machine` knows the machine.
+Float8 = bool | Literal["backward", "auto"]
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
 SMALLEST = 1e-12  # of a row's largest value, lest it be divided by zero
 

@@ -104,7 +104,7 @@ class LanguageModelStep(BaseModel):
             convert_four_bit(layers)
         if frozen_fp8 == "backward":
             convert_swiglu(layers)
-        if frozen_fp8:
+        if frozen_fp8 in (True, "backward"):
             convert_frozen(layers, backward_only=frozen_fp8 == "backward")
         self.register_load_state_dict_post_hook(_miss_only_what_trains)
 

@@ -78,16 +78,31 @@ def compiled(step: Step, adapted: bool = False) -> Step:
     """
     if not torch.cuda.is_available():
         return step
-    if not _has("CC", "cc", "gcc", "clang"):
+    if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
         warnings.warn("no C compiler found: the layers are not compiled; install gcc", stacklevel=2)
         return step
     torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
     # Adapters' many small kernels take longer to start one by one from Python than to run.
     options: dict[str, Any] | None
-    options = {"cpp_wrapper": _has("CXX", "g++", "clang++"), "combo_kernels": True} if adapted else None
+    options = {"cpp_wrapper": _starts_from_cpp(), "combo_kernels": True} if adapted else None
     return torch.compile(step, dynamic=True, options=options)
 
 
-def _has(variable: str, *programs: str) -> bool:
-    """Whether a compiler is named in the environment or can be found."""
-    return bool(os.environ.get(variable) or any(map(shutil.which, programs)))
+@functools.cache
+def _starts_from_cpp() -> bool:
+    """Whether code that starts kernels from C++ can be built here: tried on a sum, once."""
+    try:
+        torch.compile(_sum, options={"cpp_wrapper": True})(torch.zeros(8, device="cuda"))
+    except Exception as error:  # whatever the compilers or their headers lack
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        warnings.warn(
+            f"steps with adapters will be slower: C++ that starts kernels could not be built ({reason}); "
+            "install g++ and CUDA's headers",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def _sum(x: torch.Tensor) -> torch.Tensor:
+    return x + x

@@ -82,7 +82,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
             use_activation_checkpointing, memory_limit, compile_layers, frozen_fp8, compute_dtype
         )
         self._picture_memory = Recompute(use_activation_checkpointing, self._text_memory.limit, share=0.3)
-        if frozen_fp8 is True or (frozen_fp8 and self.trains_vision):
+        if frozen_fp8 is True or (frozen_fp8 == "backward" and self.trains_vision):
             convert_frozen(self._tower().encoder, backward_only=frozen_fp8 == "backward")
         if projector_checkpoint is not None:
             self.load_projector(projector_checkpoint)

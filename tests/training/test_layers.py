@@ -71,7 +71,7 @@ def test_compiling_changes_nothing_and_happens_once(
     assert {"padded_grid" in row for row in rows} == {True, False}
     plain, compiled = (
         build(kind, checkpointing, compile_layers=False),
-        build(kind, checkpointing, max_steps=1000),
+        build(kind, checkpointing, max_steps=2000),
     )
     counts = []
     for row in rows:
@@ -101,3 +101,31 @@ def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: py
     with pytest.warns(UserWarning, match="no C compiler found"):
         assert layers.compiled(step) is step
     layers.compiled.cache_clear()
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_adapters_kernels_start_from_cpp_where_that_can_be_built(
+    broken: bool, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    asked = []
+
+    def compile_(step: Any, **settings: Any) -> Any:
+        if step is layers._sum:
+            if broken:
+                raise RuntimeError("fatal error: cuda.h: No such file or directory\n#include <cuda.h>")
+            return lambda x: x
+        asked.append(settings["options"])
+        return step
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setenv("CC", "gcc")
+    for cached in (layers.compiled, layers._starts_from_cpp):
+        cached.cache_clear()
+    layers.compiled(layers.vision_layer, True)
+    layers.compiled(layers.vision_layer)
+    for cached in (layers.compiled, layers._starts_from_cpp):
+        cached.cache_clear()
+    assert asked == [{"cpp_wrapper": not broken, "combo_kernels": True}, None]
+    assert any("(fatal error: cuda.h: No such file" in str(one.message) for one in recwarn) == broken
