@@ -93,10 +93,7 @@ def read_run(work_dir: Path) -> Config:
     Raises:
         UserError: the directory is none of a run, its config is damaged, or its base models are gone.
     """
-    if not (work_dir / FITTED_CONFIG).is_file():
-        raise UserError(
-            f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory"
-        )
+    _check_run(work_dir)
     try:
         config = Config.fromfile(work_dir / FITTED_CONFIG, import_custom_modules=False)
     except Exception as error:  # mmengine raises whatever the file's own code raises
@@ -104,6 +101,8 @@ def read_run(work_dir: Path) -> Config:
         raise UserError(
             f"{work_dir / FITTED_CONFIG}: not readable ({reason}); restore the run's own"
         ) from None
+    if "stage" not in config:
+        raise UserError(f"{work_dir / FITTED_CONFIG}: not a run's config (no stage); restore the run's own")
     for name in ("llm",) if config.stage == TEXT_STAGE else ("llm", "vision_tower"):
         if not Path(config[name]).is_dir():
             raise UserError(
@@ -113,8 +112,15 @@ def read_run(work_dir: Path) -> Config:
     return config
 
 
+def _check_run(work_dir: Path) -> None:
+    if not (work_dir / FITTED_CONFIG).is_file():
+        raise UserError(
+            f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory"
+        )
+
+
 def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None) -> tuple[Config, Path]:
-    config = read_run(work_dir)
+    _check_run(work_dir)
     check_place(out)
     if (out / "config.json").exists():
         raise UserError(f"{out}: holds a model already; choose another directory or delete it")
@@ -122,7 +128,7 @@ def _run_and_checkpoint(work_dir: Path, out: Path, checkpoint: str | Path | None
     if chosen is None or not chosen.exists():
         raise UserError(f"{chosen or work_dir}: no checkpoint (iter_N.pth) there; has the run saved one yet?")
     check_readable(chosen)
-    return config, chosen
+    return read_run(work_dir), chosen
 
 
 def _training_model(config: Config, checkpoint: Path) -> LanguageModelStep:
