@@ -155,4 +155,7 @@ def test_an_export_whose_run_is_damaged(lora_run: Path, llm: Path, tmp_path: Pat
     (run / "config.py").write_text("llm = (")
     with pytest.raises(UserError, match=r"config\.py: not readable"):
         export(run, tmp_path / "out")
+    (run / "config.py").write_text("")
+    with pytest.raises(UserError, match=r"config\.py: not a run's config"):
+        export(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
