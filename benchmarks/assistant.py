@@ -10,7 +10,8 @@ All recipes train SmolLM2-135M by the same config; they differ in their data:
 - ours: varied identity and contrast records, mixed with general conversations in the model's own words.
 
 Each is built, trained and selected by the commands a user types, which the result file holds. Writes
-benchmarks/results/assistant_HARDWARE.json, and a picture of both sides beside it for each recipe.
+benchmarks/results/assistant_HARDWARE.json, and a picture of both sides beside it for each recipe; a recipe
+that is in the file already is not measured again.
 """
 
 from __future__ import annotations
@@ -174,14 +175,15 @@ def main() -> None:
     work = arguments.work
     data = work / "data"
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = environment("benchmarks.assistant", sys.argv)
+    result: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    result |= environment("benchmarks.assistant", sys.argv)
     result["data"] = command("data", "identity", "--name", NAME, "--owner", OWNER, "--out", data)
     write_json(data / "one.json", [make_record("one", None, [SENTENCE])])
-    result["recipes"] = {}
+    measured: dict[str, Any] = result.setdefault("recipes", {})
     for recipe in RECIPES:
-        if recipe.name not in arguments.recipes:
+        if recipe.name not in arguments.recipes or recipe.name in measured:
             continue
-        result["recipes"][recipe.name] = measure(recipe, data, work, arguments.max_steps, arguments.sample)
+        measured[recipe.name] = measure(recipe, data, work, arguments.max_steps, arguments.sample)
         arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         picture = arguments.out.with_name(f"{arguments.out.stem}_{recipe.name}.png")
         shutil.copyfile(work / recipe.name / "selection.png", picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -10,9 +11,12 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +111,21 @@ class RunningApp:
     @property
     def output(self) -> str:
         return "".join(self.lines)
+
+    def health(self) -> dict[str, Any]:
+        """What /health says, with the `status` of an answer other than 200."""
+        try:
+            report: dict[str, Any] = json.load(urllib.request.urlopen(f"{self.url}/health"))
+        except urllib.error.HTTPError as error:
+            return {"status": error.code, **json.load(error)}
+        return report
+
+    def wait_for_questions(self, count: int) -> None:
+        """Until the model is busy with so many."""
+        deadline = time.monotonic() + 20
+        while self.health()["questions"] != count:
+            assert time.monotonic() < deadline, self.health()
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")

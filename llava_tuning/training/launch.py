@@ -54,11 +54,11 @@ def train(
     from llava_tuning.training import preflight
     from llava_tuning.training.config import (
         config_path,
-        fit_to_machine,
         load_settings,
         parse_settings,
     )
     from llava_tuning.training.dataset import read_samples
+    from llava_tuning.training.fitting import fit_to_machine
     from llava_tuning.training.float8 import has_float8
     from llava_tuning.training.plan import plan
 

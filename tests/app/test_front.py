@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from functools import partial
 
 import openai
@@ -24,23 +20,9 @@ def front(start_app, app):
     return start_app("--backend", "openai", "--base-url", f"{app.url}/v1")
 
 
-def health(app) -> dict:
-    try:
-        return json.load(urllib.request.urlopen(f"{app.url}/health"))
-    except urllib.error.HTTPError as error:
-        return {"status": error.code} | json.load(error)
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_the_front_has_the_model_of_the_server_behind_it(front, app):
     assert "default answers: text and pictures" in front.output
-    assert health(front) == {"model": "default", "sees": True, "ready": True, "questions": 0}
+    assert front.health() == {"model": "default", "sees": True, "ready": True, "questions": 0}
     answers = []
     for server in (app, front):
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
@@ -55,9 +37,10 @@ def test_who_leaves_the_front_stops_the_model_behind_it(front, app):
             model="default", messages=LONG, temperature=0, max_tokens=4000, stream=True
         )
         next(stream)
-        wait_until(lambda: health(app)["questions"] == 1)
+        app.wait_for_questions(1)
         stream.close()
-        wait_until(lambda: health(app)["questions"] == 0 and health(front)["questions"] == 0)
+        app.wait_for_questions(0)
+        front.wait_for_questions(0)
 
 
 def test_several_are_answered_at_a_time(front, app):
@@ -68,16 +51,16 @@ def test_several_are_answered_at_a_time(front, app):
         threads = [threading.Thread(target=asked) for _ in range(2)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: health(app)["questions"] == 2)
+        app.wait_for_questions(2)
         for thread in threads:
             thread.join()
-    wait_until(lambda: health(app)["questions"] == 0)
+    app.wait_for_questions(0)
 
 
 def test_a_text_model_behind_the_front_is_told_from_one_that_sees(start_app, text_app):
     front = start_app("--backend", "openai", "--base-url", f"{text_app.url}/v1")
     assert "answers: text only" in front.output
-    assert health(front)["sees"] is False
+    assert front.health()["sees"] is False
 
 
 def test_a_server_that_is_gone_is_told(start_app, text_model):
@@ -85,7 +68,7 @@ def test_a_server_that_is_gone_is_told(start_app, text_model):
     front = start_app("--backend", "openai", "--base-url", behind.url)
     behind.process.terminate()
     behind.process.wait(20)
-    assert (health(front)["status"], health(front)["ready"]) == (503, False)
+    assert (front.health()["status"], front.health()["ready"]) == (503, False)
     with openai.OpenAI(base_url=f"{front.url}/v1", api_key="none", max_retries=0) as client:
         with pytest.raises(openai.InternalServerError, match="cannot be reached") as failed:
             client.chat.completions.create(model=text_model.name, messages=FRANCE)

@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import threading
-import time
 import urllib.request
 from pathlib import Path
 
@@ -29,18 +28,6 @@ def picture(url: str) -> dict:
 
 def look(name: str, question: str) -> dict:
     return {"role": "user", "content": [{"type": "text", "text": question}, picture(data_url(name))]}
-
-
-def questions(app) -> int:
-    """How many the model is busy with."""
-    return int(json.load(urllib.request.urlopen(f"{app.url}/health"))["questions"])
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +127,16 @@ def test_special_tokens_that_are_typed_stay_text(client):
 def test_who_leaves_stops_the_model(client, app):
     stream = client.chat.completions.create(messages=LONG, max_tokens=4000, stream=True, **GREEDY)
     next(stream)
-    wait_until(lambda: questions(app) == 1)
+    app.wait_for_questions(1)
     stream.close()
-    wait_until(lambda: questions(app) == 0)
+    app.wait_for_questions(0)
     # Also where the answer was to come whole.
     connection = http.client.HTTPConnection("127.0.0.1", app.port)
     body = json.dumps({**GREEDY, "messages": LONG, "max_tokens": 4000})
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-    wait_until(lambda: questions(app) == 1)
+    app.wait_for_questions(1)
     connection.close()
-    wait_until(lambda: questions(app) == 0)
+    app.wait_for_questions(0)
     assert "Paris" in client.chat.completions.create(messages=FRANCE, **GREEDY).choices[0].message.content
 
 
@@ -167,14 +154,14 @@ def test_a_full_line_answers_429_and_those_in_line_hear_that_they_wait(app, clie
             thread.start()
         for thread in threads:
             thread.join()  # each has its status: those in line are told that they wait
-        assert questions(app) == MAX_WAITING
+        assert app.health()["questions"] == MAX_WAITING
         with pytest.raises(openai.RateLimitError, match="already in line") as refused:
             client.chat.completions.create(messages=FRANCE, **GREEDY)
         assert refused.value.response.headers["retry-after"]
     finally:
         for stream in streams:
             stream.close()
-    wait_until(lambda: questions(app) == 0)
+    app.wait_for_questions(0)
 
 
 def test_whoever_watches_learns_what_is_loaded(app):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
-import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,17 +35,6 @@ def whole(stream) -> tuple[str, Finished]:
             text += next(stream)
         except StopIteration as end:
             return text, end.value
-
-
-def questions(app) -> int:
-    return int(json.load(urllib.request.urlopen(f"{app.url}/health"))["questions"])
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +85,13 @@ def test_a_stopped_answer_stops_the_server(backend, app, how: str) -> None:
     cancel = threading.Event()
     stream = backend.stream(LONG, replace(GREEDY, max_new_tokens=4000), cancel)
     next(stream)
-    wait_until(lambda: questions(app) == 1)
+    app.wait_for_questions(1)
     if how == "cancelled":
         cancel.set()
         assert whole(stream)[1].reason == "cancelled"
     else:
         stream.close()
-    wait_until(lambda: questions(app) == 0)
+    app.wait_for_questions(0)
 
 
 def test_a_bad_question_is_refused_before_it_is_sent(backend) -> None:

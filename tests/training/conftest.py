@@ -182,7 +182,8 @@ def settings(llm: Path, vision_tower: Path, data: Path) -> Callable[..., list[st
 @pytest.fixture(scope="session")
 def load_config(settings: Callable[..., list[str]]) -> Callable[..., Config]:
     """A config over the tiny parts, fitted to this machine, all weights in float32."""
-    from llava_tuning.training.config import config_path, fit_to_machine, load_settings, parse_settings
+    from llava_tuning.training.config import config_path, load_settings, parse_settings
+    from llava_tuning.training.fitting import fit_to_machine
 
     def load(kind: str, **changes: object) -> Config:
         overrides = parse_settings(settings(**{**SMALL[kind], **changes}))

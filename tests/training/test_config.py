@@ -19,12 +19,10 @@ from llava_tuning.training.config import (
     config_names,
     config_path,
     copy_config,
-    fit_to_machine,
     load_settings,
     parse_settings,
-    schedule,
-    total_steps,
 )
+from llava_tuning.training.fitting import fit_to_machine, schedule, total_steps
 
 # Records of the data sets that configs name, where these are public and of a known size.
 RECORDS = {"blip_laion_cc_sbu_558k.json": 558_128, "data/easy_vqa/pretrain.json": 4_000}

@@ -21,8 +21,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 from xtuner.registry import BUILDER
 
-from llava_tuning.training.config import fit_to_machine
 from llava_tuning.training.dataset import RecordsDataset, collate
+from llava_tuning.training.fitting import fit_to_machine
 from llava_tuning.training.packing import TokenBudgetBatchSampler
 from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
 
