@@ -26,6 +26,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.config import config_path, load_settings, parse_settings
+from llava_tuning.training.float8 import convert_frozen
 from llava_tuning.training.preflight import _is_zero3
 from llava_tuning.training.selection.answering import greedy_answers, log_likelihoods
 from llava_tuning.training.selection.book import ANSWERS_FILE, Book, weights_of, write_scores
@@ -200,6 +201,10 @@ def test_scores_count_each_part_and_compare_likelihood_with_the_base_model() -> 
     assert low < found.retention_loss < high
     assert found.balance == pytest.approx(0.5 * 0.5 * math.exp(-1.0 / 20))
     assert summarise(7, rows, base[:1]).retention_loss is None
+    diverged = [replace(row, log_likelihood=math.nan) for row in rows]
+    lost = summarise(7, diverged, base)
+    assert lost.retention_loss is None and lost.log_likelihood is None
+    assert "NaN" not in json.dumps(lost.to_dict()) and Scores.from_dict(lost.to_dict()) == lost
     alike = [replace(row, id="g") for row in base]  # files of several sources repeat ids
     assert summarise(0, alike, alike).retention_loss == 0
     assert Scores.from_dict(found.to_dict()).to_dict() == found.to_dict()
@@ -235,6 +240,8 @@ def test_an_answer_counts_for_its_question_and_its_weights(build: Callable[..., 
         next(weight for weight in model.parameters() if weight.requires_grad).mul_(1.01)
     assert book.unanswered(weights_of(model), [question]) == [question]
     assert weights_of(model, base=True) == base
+    convert_frozen(model.llm, backward_only=True)  # the same values, so the same answers
+    assert weights_of(model, base=True) == base
     book.add(4, base, question, answered("identity", False))
     assert len(Book(tmp_path).answers(base, [question])) == 1
     with (tmp_path / ANSWERS_FILE).open("a") as file:
@@ -251,6 +258,11 @@ def test_a_resumed_run_remembers_the_checkpoints_before(identity: Path, tmp_path
     hook.before_train(runner)
     hook._note(runner, scores(30, 100, 50, 0.0))
     assert [row.step for row in hook.scores] == [0, 10, 20, 30] and hook._leaks(runner)
+    assert hook.base == []
+    for question in hook.questions:
+        hook.book.add(0, "base", question, answered(question.part, False, id=question.id))
+    hook.before_train(runner)  # what the base model said is not gone
+    assert [row.id for row in hook.base] == [question.id for question in hook.questions]
     runner.iter = 10  # from an earlier checkpoint
     hook.before_train(runner)
     assert [row.step for row in hook.scores] == [0, 10]

@@ -33,10 +33,11 @@ class Book:
     def __init__(self, work_dir: Path) -> None:
         self.path = work_dir / ANSWERS_FILE
         self._known: dict[tuple[str, str], Answered] = {}  # (weights, question)
+        self._base: str | None = None  # weights of step 0
         for number, row in enumerate(read_rows(self.path), start=1):
             try:
                 keys = row.pop("weights"), row.pop("question")
-                row.pop("step")
+                self._note_base(row.pop("step"), keys[0])
                 self._known[keys] = Answered(**row)
             except (AttributeError, KeyError, TypeError):
                 raise UserError(
@@ -45,6 +46,11 @@ class Book:
         if self.path.is_file() and (size := _whole_lines(self.path)) < self.path.stat().st_size:
             with self.path.open("r+b") as file:  # a torn last line
                 file.truncate(size)
+
+    def base_answers(self, questions: Sequence[Question]) -> list[Answered]:
+        """What the model before training has answered, in their order; none unless all were asked."""
+        found = [] if self._base is None else self.answers(self._base, questions)
+        return found if len(found) == len(questions) else []
 
     def answers(self, weights: str, questions: Iterable[Question]) -> list[Answered]:
         """What the weights have answered of these questions, in their order."""
@@ -57,10 +63,15 @@ class Book:
 
     def add(self, step: int, weights: str, question: Question, answered: Answered) -> None:
         """Write a row."""
+        self._note_base(step, weights)
         self._known[weights, question.fingerprint] = answered
         keys = {"step": step, "weights": weights, "question": question.fingerprint}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**keys, **asdict(answered)}, ensure_ascii=False) + "\n")
+
+    def _note_base(self, step: int, weights: str) -> None:
+        if step == 0:
+            self._base = weights
 
 
 def _whole_lines(path: Path) -> int:
@@ -71,10 +82,12 @@ def _whole_lines(path: Path) -> int:
 def weights_of(model: LanguageModelStep, base: bool = False) -> str:
     """A fingerprint of the weights that train or, for the model without an adapter, of all others.
 
-    The first values of each weight stand for it; a step of training changes all of them.
+    The first values of each weight stand for it; a step of training changes all of them. Frozen layers may
+    hold their weight as a buffer, in the same values or fewer bits.
     """
     digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
+    buffers = [pair for pair in model.named_buffers() if pair[0].endswith(".weight")]
+    for name, weight in sorted([*model.named_parameters(), *buffers]):
         if "lora_" not in name if base else weight.requires_grad:
             head = weight.detach().flatten()[:_HASHED].float().cpu()
             digest.update(name.encode() + head.numpy().tobytes())

@@ -70,9 +70,11 @@ class SelectionHook(Hook):
         self.book = Book(work_dir)
         self.scores = read_scores(work_dir)  # of what a resumed run had done before
         model = getattr(runner.model, "module", runner.model)
-        if model.use_llm_lora or runner.iter == 0:  # else the base model's weights are gone
+        if model.use_llm_lora or runner.iter == 0:
             self.base = self._ask(runner, 0)
             self._note(runner, summarise(0, self.base, self.base))
+        else:  # the base model's weights are gone
+            self.base = self.book.base_answers(self.questions)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -38,7 +38,8 @@ class Scores:
         recalled, identity: identity questions answered rightly, and asked.
         leaked_contrast, contrast, leaked_general, general: questions answered with the name or owner though
             they have no business there, and asked.
-        log_likelihood: mean over the tokens of held-out general answers, nats.
+        log_likelihood: mean over the tokens of held-out general answers, nats; None where it is no number,
+            as after a training that diverged.
         retention_loss: 1 − exp(mean log-likelihood − the base model's): by how much the probability of such
             a token fell, as its geometric mean. Below 0 where it rose; None where the base is not known.
         retention_interval: its 95 % confidence interval over conversations, drawn as pairs.
@@ -51,7 +52,7 @@ class Scores:
     contrast: int
     leaked_general: int
     general: int
-    log_likelihood: float
+    log_likelihood: float | None
     tokens: int
     retention_loss: float | None = None
     retention_interval: tuple[float, float] | None = None
@@ -107,7 +108,7 @@ class Scores:
             "contrast_questions": self.contrast,
             "leaked_general": self.leaked_general,
             "general_questions": self.general,
-            "log_likelihood": round(self.log_likelihood, 5),
+            "log_likelihood": None if self.log_likelihood is None else round(self.log_likelihood, 5),
             "tokens": self.tokens,
             "retention_loss": None if self.retention_loss is None else round(self.retention_loss, 5),
             "retention_interval_95": None if low_high is None else [round(value, 5) for value in low_high],
@@ -141,6 +142,7 @@ def summarise(step: int, rows: Iterable[Answered], base: Iterable[Answered] = ()
     wrong = {part: sum(not row.right for row in of_part) for part, of_part in by_part.items()}
     general = by_part["general"]
     tokens = sum(row.tokens for row in general)
+    likelihood = sum(row.log_likelihood for row in general) / max(1, tokens)
     loss, interval = _retention(general, [row for row in base if row.part == "general"])
     return Scores(
         step,
@@ -150,7 +152,7 @@ def summarise(step: int, rows: Iterable[Answered], base: Iterable[Answered] = ()
         contrast=len(by_part["contrast"]),
         leaked_general=wrong["general"],
         general=len(general),
-        log_likelihood=sum(row.log_likelihood for row in general) / max(1, tokens),
+        log_likelihood=likelihood if math.isfinite(likelihood) else None,
         tokens=tokens,
         retention_loss=loss,
         retention_interval=interval,
@@ -179,6 +181,8 @@ def _retention(
         return None, None
     gains = [row.log_likelihood - its_base.log_likelihood for row, its_base in zip(rows, base, strict=True)]
     mean = sum(gains) / tokens
+    if not math.isfinite(mean):
+        return None, None
     squares = sum((gain - row.tokens * mean) ** 2 for gain, row in zip(gains, rows, strict=True))
     error = _Z95 * math.sqrt(squares) / tokens
     loss, low, high = (0.0 - math.expm1(gain) for gain in (mean, mean + error, mean - error))
