@@ -147,6 +147,9 @@ def memory(training: Training, load: Load, recomputed: int, processes: int = 1) 
         base += 2 * layers * sum(a * b for a, b in training.linear)
     elif training.frozen_fp8 == "backward" and not training.four_bit:
         base += layers * sum(a * b for a, b in training.linear)
+        if training.vision_rank:
+            width, wide = picture.hidden_size, picture.intermediate_size
+            base += picture.num_hidden_layers * (4 * width**2 + 2 * width * wide)
     layer = layer_bytes(training, load.tokens)
     activations = (layers - recomputed) * layer + recomputed * 2 * load.tokens * text.hidden_size
     if recomputed:
