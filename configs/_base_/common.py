@@ -72,3 +72,10 @@ compile_layers = True  # on a GPU, in runs that are long enough for it to pay
 frozen_fp8 = "auto"
 batch_tokens = None  # fill each step's row with samples up to this many tokens, instead of batch_size samples
 load_in_4bit = False
+
+# Scores at each checkpoint of a run that trains the language model; `llava-tuning select` does it afterwards, on
+# all that is held out.
+selection_sample = None  # questions of each kind: identity, contrast, general; None: off
+leakage_limit = None  # end the run when the name leaks into a larger share of answers, e.g. 0.1; None: never
+held_out = None  # the folder that `data identity` wrote; None: that of data_path
+general = None  # held-out general conversations; None: the project's own

@@ -16,9 +16,3 @@ batch_size = 16  # records a step where batch_tokens is None
 batch_tokens = 8192  # a GPU; samples are packed whole, and see none of their neighbours
 accumulative_counts = 4
 evaluation_inputs = ["Who are you?", "你是谁？", "请给我介绍五个上海的景点"]
-
-# Scores at each checkpoint; `llava-tuning select` does it afterwards, on all that is held out.
-selection_sample = None  # questions of each kind: identity, contrast, general; None: off
-leakage_limit = None  # end the run when the name leaks into a larger share of answers, e.g. 0.1; None: never
-held_out = None  # the folder that `data identity` wrote; None: that of data_path
-general = None  # held-out general conversations; None: the project's own

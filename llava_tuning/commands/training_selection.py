@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def select(
-    run: Annotated[Path, typer.Argument(help="The work directory of a text run.")],
+    run: Annotated[Path, typer.Argument(help="The work directory of a run that trained the language model.")],
     held_out: Annotated[
         Path | None,
         typer.Option(help="Folder that `data identity` wrote; that of the run's data by default."),
@@ -50,7 +50,7 @@ def select(
         int | None, typer.Option(min=1, help="Questions at a time; 32, on a GPU 256 by default.")
     ] = None,
 ) -> None:
-    """Score a text run's checkpoints on name, leakage and what is forgotten, and choose one.
+    """Score a run's checkpoints on name, leakage and what is forgotten, and choose one.
 
     Among checkpoints that reach all three goals the one with the lowest retention loss is chosen; where none
     does, the one with the highest recall × (1 − leakage) × (1 − retention loss). Interrupted? The same

@@ -59,11 +59,11 @@ OF_PICTURES = (
     "visual_encoder_lora",
 )
 TEXT_STAGE = "sft"
-# What only text runs have; None in others.
-OF_TEXT = ("selection_sample", "leakage_limit", "held_out", "general")
+# What only runs have that train the language model; None in stage pretrain.
+OF_ANSWERS = ("selection_sample", "leakage_limit", "held_out", "general")
 NULLABLE = (
     *OPTIONAL,
-    *OF_TEXT,
+    *OF_ANSWERS,
     "max_steps",
     "seed",
     "llm",
@@ -105,10 +105,19 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
     "lora": (OPTIONAL, "peft's LoraConfig as a dict with a rank, e.g. {'r': 16, 'lora_alpha': 32}, or None"),
 }
-SETTINGS = (*PLACES, *OPTIONAL, *OF_TEXT, "batch_tokens", "max_epochs", "max_steps", "warmup_ratio", "stage")
+SETTINGS = (
+    *PLACES,
+    *OPTIONAL,
+    *OF_ANSWERS,
+    "batch_tokens",
+    "max_epochs",
+    "max_steps",
+    "warmup_ratio",
+    "stage",
+)
 # Settings that copies of older configs lack.
 ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": "auto", "batch_tokens": None}
-ADDED |= dict.fromkeys(OF_TEXT)
+ADDED |= dict.fromkeys(OF_ANSWERS)
 
 
 def config_names() -> list[str]:
@@ -196,9 +205,11 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Config
     text = config.get("stage") == TEXT_STAGE
     if text:
         _check_without_pictures(config, path)
-    elif given := [name for name in OF_TEXT if config[name] is not None]:
+    given = [name for name in OF_ANSWERS if config[name] is not None]
+    if given and config.get("stage") == "pretrain":
         raise UserError(
-            f"{path}: {', '.join(given)} belong to runs of text (stage {TEXT_STAGE}); leave them out"
+            f"{path}: {', '.join(given)} belong to runs that train the language model (stages finetune and "
+            f"{TEXT_STAGE}); leave them out"
         )
     missing = [name for name in SETTINGS if name not in config]
     if missing:

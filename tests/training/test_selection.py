@@ -268,10 +268,10 @@ def test_a_resumed_run_remembers_the_checkpoints_before(identity: Path, tmp_path
     assert [row.step for row in hook.scores] == [0, 10]
 
 
-def test_settings_of_text_runs_are_refused_elsewhere_and_held_out_files_looked_for_first(
+def test_settings_are_refused_where_no_language_model_trains_and_held_out_files_looked_for_first(
     start: Callable[..., int], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match="selection_sample belong to runs of text"):
+    with pytest.raises(UserError, match="selection_sample belong to runs that train the language model"):
         load_settings(
             config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"),
             parse_settings(["selection_sample=4"]),

@@ -155,6 +155,38 @@ def test_each_adapter_is_scored_on_the_base_it_was_trained_on(
     assert found.scores[1].log_likelihood != found.scores[2].log_likelihood != found.scores[0].log_likelihood
 
 
+def test_a_run_that_learns_to_see_is_scored_on_its_name_as_well(
+    start: Callable[..., int],
+    data: Path,
+    projector: Path,
+    parrot_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pictures, parrot = (json.loads(path.read_text()) for path in (data / "finetune.json", parrot_data))
+    (tmp_path / "mix.json").write_text(json.dumps([*pictures[:4], *parrot]))
+    changes = {
+        "data_path": tmp_path / "mix.json",
+        "held_out": parrot_data.parent,
+        "general": parrot_data.with_name("general.json"),
+        "projector_checkpoint": projector,
+        "max_steps": 60,
+        "save_steps": 30,
+        "batch_size": 8,
+        "lr": 1e-2,
+        "selection_sample": 2,
+    }
+    assert start("full", tmp_path / "run", **changes) == 0
+    scored = rows(tmp_path / "run" / "scores.jsonl")
+    assert [row["step"] for row in scored] == [0, 30, 60]
+    assert (scored[0]["recall"], scored[-1]["recall"]) == (0, 1)
+    before = rows(tmp_path / "run" / "scored_answers.jsonl")
+    status, printed = command(capsys, "select", tmp_path / "run")
+    assert status == 0 and "next: llava-tuning export" in printed and "--adapter" not in printed
+    after = rows(tmp_path / "run" / "scored_answers.jsonl")
+    assert after[: len(before)] == before and len(after) == 3 * 8  # each of eight questions once
+
+
 def test_what_changed_is_asked_again(
     adapters: Path, parrot_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,9 +219,9 @@ def test_goals_decide_and_the_next_command_exports_the_choice(
 
 
 def test_runs_without_questions_are_refused_with_a_remedy(
-    adapters: Path, parrot_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lora_run: Path
+    adapters: Path, parrot_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretrained: Path
 ) -> None:
-    for run, problem in ((tmp_path, "this is no training run"), (lora_run, "a run of stage finetune")):
+    for run, problem in ((tmp_path, "this is no training run"), (pretrained, "trains the projector alone")):
         status, printed = command(capsys, "select", run)
         assert status == 2 and problem in printed
     with pytest.raises(UserError, match=r"no such data file|the run's data is gone, .*--data"):

@@ -80,7 +80,7 @@ def _whole_lines(path: Path) -> int:
 
 
 def weights_of(model: LanguageModelStep, base: bool = False) -> str:
-    """A fingerprint of the weights that train or, for the model without an adapter, of all others.
+    """A fingerprint of the weights that train; for the model without an adapter, of its language model's.
 
     The first values of each weight stand for it; a step of training changes all of them. Frozen layers may
     hold their weight as a buffer, in the same values or fewer bits.
@@ -88,7 +88,7 @@ def weights_of(model: LanguageModelStep, base: bool = False) -> str:
     digest = hashlib.sha256()
     buffers = [pair for pair in model.named_buffers() if pair[0].endswith(".weight")]
     for name, weight in sorted([*model.named_parameters(), *buffers]):
-        if "lora_" not in name if base else weight.requires_grad:
+        if name.startswith("llm.") and "lora_" not in name if base else weight.requires_grad:
             head = weight.detach().flatten()[:_HASHED].float().cpu()
             digest.update(name.encode() + head.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Score each kept checkpoint of a text run beside its base model, and choose one."""
+"""Score each kept checkpoint of a run beside its base model, and choose one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Selection:
     chosen: Scores
     checkpoint: Path
     meets_goals: bool
-    adapter: bool  # whether the run trained one
+    adapter: bool  # whether the run trained an adapter that can be exported alone
     early_stop: dict[str, Any] | None
 
 
@@ -54,7 +54,9 @@ def select(
     batch_size: int | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Selection:
-    """Score the checkpoints of a run; writes answers, scores, plot and choice into its directory as it goes.
+    """Score the checkpoints of a run, without pictures.
+
+    Writes answers, scores, plot and choice into its directory as it goes.
 
     Args:
         held_out: folder of `data identity`; where None the run's own setting, or that of its data.
@@ -64,13 +66,14 @@ def select(
         batch_size: questions at a time; 32, on a GPU 256, when None.
 
     Raises:
-        UserError: this is no text run or has no checkpoint; held-out files are missing or were trained on.
+        UserError: this run trained no language model or has no checkpoint; held-out files are missing or were
+            trained on.
     """
     config = read_run(work_dir)
-    if config.stage != TEXT_STAGE:
+    if config.stage == "pretrain":
         raise UserError(
-            f"{work_dir}: a run of stage {config.stage}; checkpoints are selected in runs of {TEXT_STAGE}. "
-            "`llava-tuning eval easy-vqa` measures models that see"
+            f"{work_dir}: a run of stage pretrain, which trains the projector alone; select among the "
+            "checkpoints of a run that trains the language model"
         )
     checkpoints = all_checkpoints(work_dir)
     if not checkpoints:
@@ -121,7 +124,7 @@ def select(
         chosen,
         checkpoints[[step_of(checkpoint) for checkpoint in checkpoints].index(chosen.step)],
         meets_goals,
-        config.llm_lora is not None,
+        config.stage == TEXT_STAGE and config.llm_lora is not None,
         json.loads(stop.read_text(encoding="utf-8")) if stop.is_file() else None,
     )
     write_json_file(work_dir / SELECTION_FILE, _as_json(selection, goals))
@@ -144,6 +147,8 @@ def _model(config: Config) -> LanguageModelStep:
     settings["llm"].update(dtype="float32" if full else half, load_in_4bit=four_bit)
     settings.update(compute_dtype=half if cuda else None, compile_layers=False, frozen_fp8=False)
     settings.update(use_activation_checkpointing=False)
+    if "projector_checkpoint" in settings:  # a checkpoint has its own
+        settings.update(projector_checkpoint=None)
     model: LanguageModelStep = BUILDER.build(Config(settings)._cfg_dict)
     return model.to("cuda" if cuda else "cpu").eval()
 
