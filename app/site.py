@@ -10,21 +10,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from app.engine import Engine
+from app.feedback import Feedback
 from app.handlers import Handlers
 from app.openai_api import openai_api
 from app.protection import Credentials, Guard
 from app.strings import translations
-from app.ui import SAMPLES, STYLE, build, theme
+from app.ui import STYLE, build, theme
 
 MAX_UPLOAD = "20mb"
 
 
-def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -> FastAPI:
+def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, speaks_chinese: bool) -> FastAPI:
     """The app as ASGI serves it.
 
     Args:
         engine: the loaded model with its line.
         credentials: what each request but `/live` must show.
+        feedback: where votes on answers go.
         speaks_chinese: whether the model can be asked in Chinese.
     """
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -50,7 +52,7 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
 
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
-    page = build(engine.backend, Handlers(engine), text)
+    page = build(engine.backend, Handlers(engine, feedback), text)
     gr.mount_gradio_app(
         site,
         page,
@@ -60,7 +62,6 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
         run_history=False,
         show_error=False,
         max_file_size=MAX_UPLOAD,
-        allowed_paths=[str(SAMPLES)],
         i18n=text,
         theme=theme(),
         css_paths=STYLE,

@@ -1,0 +1,211 @@
+// The browser's part of the chat: conversations kept in IndexedDB and their list, the panels of a phone, and the
+// exact text of messages for copying and editing. Runs as the list component's `js_on_load`: `element` is its
+// root, `props.value` the conversation as the server last knew it, `trigger` calls the server.
+const MOST = 200; // conversations kept; those used longest ago go
+const CURRENT = 'lt-current'; // in the session storage: what to open again when the page is loaded anew
+const texts = props.texts[navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en'];
+const list = element.querySelector('.lt-kept');
+const hint = element.querySelector('.lt-hint');
+let current = null; // the conversation on the page, as kept
+let keeps = true;
+
+// --- Kept conversations -------------------------------------------------------------------------------------
+const opened = new Promise((resolve, reject) => {
+  const request = indexedDB.open('llava-tuning', 1);
+  request.onupgradeneeded = () => request.result.createObjectStore('conversations', { keyPath: 'id' });
+  request.onsuccess = () => resolve(request.result);
+  request.onerror = () => reject(request.error);
+});
+
+async function inStore(mode, act) {
+  const store = (await opened).transaction('conversations', mode).objectStore('conversations');
+  return new Promise((resolve, reject) => {
+    const request = act(store);
+    store.transaction.oncomplete = () => resolve(request.result);
+    store.transaction.onabort = () => reject(store.transaction.error);
+  });
+}
+
+const all = async () => (await inStore('readonly', (store) => store.getAll())).sort((a, b) => b.used - a.used);
+const find = (id) => inStore('readonly', (store) => store.get(id));
+const remove = (id) => inStore('readwrite', (store) => store.delete(id));
+
+async function keep(conversation) {
+  for (;;) {
+    try {
+      await inStore('readwrite', (store) => store.put(conversation));
+      break;
+    } catch (error) {
+      const oldest = (await all()).filter((one) => one.id !== conversation.id).pop();
+      if (error?.name !== 'QuotaExceededError' || !oldest) throw error;
+      await remove(oldest.id);
+    }
+  }
+  for (const old of (await all()).slice(MOST)) await remove(old.id);
+}
+
+// What the server sends has the pictures that are new to it only; the rest are here.
+async function receive(sent) {
+  if (!sent?.id) return;
+  const before = current?.id === sent.id ? current : keeps ? await find(sent.id) : null;
+  const known = { ...before?.pictures, ...sent.pictures };
+  const used = new Set(pictureParts(sent.messages).map((part) => part.image_url.url));
+  const pictures = Object.fromEntries(Object.entries(known).filter(([name]) => used.has(name)));
+  const same = JSON.stringify(before?.messages) === JSON.stringify(sent.messages);
+  current = { ...sent, pictures, used: same ? before.used : Date.now() };
+  if (sent.messages.length) {
+    sessionStorage.setItem(CURRENT, sent.id);
+    if (keeps) await keep(current);
+  } else {
+    sessionStorage.removeItem(CURRENT);
+  }
+  await show();
+  others.postMessage('changed');
+}
+
+const pictureParts = (messages) =>
+  messages.flatMap((message) => (Array.isArray(message.content) ? message.content : []))
+    .filter((part) => part.type === 'image_url');
+
+async function reopen(id) {
+  const kept = await find(id);
+  if (!kept) return show();
+  const messages = structuredClone(kept.messages);
+  for (const part of pictureParts(messages)) part.image_url.url = kept.pictures[part.image_url.url] ?? '';
+  current = kept;
+  trigger('reopen', { id, messages });
+}
+
+// --- The list -----------------------------------------------------------------------------------------------
+function button(className, label, text) {
+  const made = document.createElement('button');
+  made.className = className;
+  made.textContent = text;
+  if (label) made.setAttribute('aria-label', label);
+  if (label) made.title = label;
+  return made;
+}
+
+async function show() {
+  const kept = keeps ? await all() : [];
+  const focused = list.contains(document.activeElement) && document.activeElement.closest('li')?.dataset.id;
+  list.replaceChildren(...kept.map(({ id, title }) => {
+    const item = document.createElement('li');
+    item.dataset.id = id;
+    const open = button('lt-open', '', title);
+    open.title = title;
+    if (id === current?.id) open.setAttribute('aria-current', 'true');
+    item.append(open, button('lt-delete', texts.lt_delete.replace('{title}', title), '×'));
+    return item;
+  }));
+  if (focused) list.querySelector(`li[data-id="${focused}"] .lt-open`)?.focus();
+  hint.textContent = keeps ? texts.lt_none_kept : texts.lt_not_kept;
+  hint.hidden = keeps && kept.length > 0;
+}
+
+list.addEventListener('click', async (event) => {
+  const id = event.target.closest('li')?.dataset.id;
+  if (!id) return;
+  if (event.target.matches('.lt-delete')) {
+    await remove(id);
+    if (id === current?.id) trigger('fresh');
+    await show();
+    others.postMessage('changed');
+  } else {
+    closePanels();
+    await reopen(id);
+  }
+});
+
+// --- Panels: beside the conversation on a desk, over it on a phone -------------------------------------------
+const page = element.closest('.lt-page');
+
+function closePanels() {
+  const open = page.querySelector('.lt-panel.lt-shown');
+  open?.classList.remove('lt-shown');
+  if (open) page.querySelector(`[data-panel="${open.id}"]`)?.focus();
+}
+
+page.addEventListener('click', (event) => {
+  const opener = event.target.closest('[data-panel]');
+  if (opener) {
+    const panel = document.getElementById(opener.dataset.panel);
+    panel.classList.add('lt-shown');
+    requestAnimationFrame(() => panel.querySelector('button, textarea, input')?.focus());
+  } else if (event.target.closest('.lt-close, .lt-fresh') || event.target.matches('.lt-panel.lt-shown')) {
+    closePanels();
+  }
+  if (event.target.closest('.lt-fresh')) trigger('fresh');
+});
+page.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') closePanels();
+});
+// --- Exact texts --------------------------------------------------------------------------------------------
+// The chatbot component shows Markdown; what is copied or edited is what was typed or written.
+function textOf(row) {
+  const role = row.classList.contains('user-row') ? 'user' : 'assistant';
+  const number = [...page.querySelectorAll(`.${role === 'user' ? 'user' : 'bot'}-row`)].indexOf(row);
+  const content = current?.messages.filter((message) => message.role === role)[number]?.content;
+  return Array.isArray(content) ? content.find((part) => part.type === 'text')?.text : content;
+}
+
+function prefill(changes) {
+  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
+    const field = node.matches?.('.edit-textarea') ? node : node.querySelector?.('.edit-textarea');
+    const text = field && textOf(field.closest('.message-row'));
+    if (text === undefined || text === null) continue;
+    field.value = text;
+    field.setAttribute('aria-label', texts.lt_question);
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    field.focus();
+  }
+}
+
+let touched = null; // the row whose buttons were used last
+page.addEventListener('click', (event) => {
+  const buttons = event.target.closest('.message-buttons');
+  if (buttons) touched = buttons.previousElementSibling;
+}, true);
+
+window.ltChat = {
+  copyExact() {
+    const text = touched?.matches('.message-row') && textOf(touched);
+    if (text) navigator.clipboard?.writeText(text);
+  },
+  save(file) {
+    if (!file) return;
+    const json = file.type === 'json';
+    const text = json ? JSON.stringify(file.content, null, 2) : file.text;
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(new Blob([text], { type: json ? 'application/json' : 'text/markdown' }));
+    link.download = `conversation.${json ? 'json' : 'md'}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  },
+};
+
+// --- Words, which the server does not put into HTML ----------------------------------------------------------
+function label() {
+  // Gradio's label reads out the message's Markdown and HTML; without it, the message itself is read.
+  for (const message of page.querySelectorAll('#lt-chat [data-testid][aria-label]')) message.removeAttribute('aria-label');
+  for (const labelled of page.querySelectorAll('[data-label]:not([aria-label])')) {
+    labelled.setAttribute('aria-label', texts[labelled.dataset.label]);
+    labelled.title = texts[labelled.dataset.label];
+  }
+  for (const worded of page.querySelectorAll('[data-text]:empty')) worded.textContent = texts[worded.dataset.text];
+  if (!navigator.mediaDevices) page.querySelector('#lt-photo')?.remove(); // not over plain http from afar
+}
+
+new MutationObserver((changes) => { label(); prefill(changes); }).observe(page, { childList: true, subtree: true });
+label();
+
+// --- Begin --------------------------------------------------------------------------------------------------
+const others = new BroadcastChannel('lt-conversations'); // the same list in another tab
+others.onmessage = () => show();
+let turn = Promise.resolve();
+watch('value', () => { const sent = props.value; turn = turn.then(() => receive(sent)).catch(console.error); });
+opened.catch(() => { keeps = false; }).then(async () => {
+  await show();
+  const last = sessionStorage.getItem(CURRENT);
+  if (last && keeps) await reopen(last);
+});
