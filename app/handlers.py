@@ -102,14 +102,13 @@ class Handlers:
             return *unchanged(problem(explain(error, language))), SAME
         return *self._mirror(chat, request), chat.system
 
-    def add_photo(self, photo: dict[str, Any] | None, box: dict[str, Any] | None) -> tuple[Any, Any, Any]:
-        """Put a photo of the camera into the box; the box, the camera's visibility, and its next photo."""
+    def add_photo(self, photo: dict[str, Any] | None, box: dict[str, Any] | None) -> tuple[Any, Any]:
+        """Put the camera's photo into the box; the box, and the camera without a photo."""
         if photo is None:
-            return SAME, SAME, SAME
+            return SAME, SAME
         box = box or {}
         files = [file["path"] for file in box.get("files") or []]
-        files.append(photo["path"])
-        return {"text": box.get("text") or "", "files": files}, gr.update(visible=False), None
+        return {"text": box.get("text") or "", "files": [*files, photo["path"]]}, None
 
     def export(self, kind: str, request: gr.Request) -> dict[str, Any] | None:
         """The conversation as a file to save, `markdown` or `json`; None where it is empty."""

@@ -25,14 +25,14 @@ EYE = (
 )
 _CLOSE = '<button class="lt-close lt-icon" data-label="lt_close">×</button>'
 _LIST = (
-    f'<div class="lt-list-head"><h2 data-text="lt_conversations"></h2>{_CLOSE}</div>'
+    f'<div class="lt-list"><div class="lt-list-head"><h2 data-text="lt_conversations"></h2>{_CLOSE}</div>'
     '<button class="lt-fresh lt-wide" data-text="lt_new"></button>'
-    '<ul class="lt-kept"></ul><p class="lt-hint"></p>'
+    '<ul class="lt-kept"></ul><p class="lt-hint"></p></div>'
 )
 _PHONE_BAR = (
-    '<button class="lt-icon" data-panel="lt-list" data-label="lt_conversations">☰</button>'
+    '<div class="lt-bar"><button class="lt-icon" data-panel="lt-list" data-label="lt_conversations">☰</button>'
     '<button class="lt-fresh lt-icon" data-label="lt_new">＋</button>'
-    '<button class="lt-icon" data-panel="lt-settings" data-label="lt_settings">⚙</button>'
+    '<button class="lt-icon" data-panel="lt-settings" data-label="lt_settings">⚙</button></div>'
 )
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # The engine queues questions; were Gradio to do it, nobody could say how many come first, or stop in line.
@@ -50,7 +50,6 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
                 js_on_load=SCRIPT.read_text(encoding="utf-8"),
                 texts={"en": ENGLISH, "zh": CHINESE},
                 apply_default_css=False,
-                elem_classes="lt-list",
             )
             with gr.Row(elem_classes="lt-downloads"):
                 downloads = {
@@ -58,7 +57,7 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
                     for kind in ("markdown", "json")
                 }
         with gr.Column(scale=4, min_width=280, elem_classes="lt-main"):
-            gr.HTML(_PHONE_BAR, elem_classes="lt-bar", apply_default_css=False)
+            gr.HTML(_PHONE_BAR, apply_default_css=False)
             chatbot = gr.Chatbot(
                 label=text("lt_conversation"),
                 show_label=False,
@@ -122,8 +121,10 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
         button.click(_exporting(handlers, kind), None, file, **_AT_ONCE).then(
             None, file, None, js="(file) => window.ltChat.save(file)"
         )
-    take.click(lambda: gr.update(visible=True), None, camera, **_AT_ONCE)
-    photo.input(handlers.add_photo, [photo, box], [box, camera, photo], preprocess=False, **_AT_ONCE)
+    taking = gr.State(False)
+    take.click(_turn, taking, [taking, camera], **_AT_ONCE)
+    added = photo.input(handlers.add_photo, [photo, box], [box, photo], preprocess=False, **_AT_ONCE)
+    added.then(_turn, taking, [taking, camera], **_AT_ONCE)
 
 
 def _cards(text: gr.I18n, sees: bool) -> list[tuple[gr.Button, Path | None]]:
@@ -136,6 +137,11 @@ def _cards(text: gr.I18n, sees: bool) -> list[tuple[gr.Button, Path | None]]:
             button = gr.Button(text(key), icon=sample, min_width=0, elem_id=key.replace("_", "-"))
             cards.append((button, sample))
     return cards
+
+
+def _turn(on: bool) -> tuple[bool, Any]:
+    """Turn the camera on or off."""
+    return not on, gr.update(visible=not on)
 
 
 def _asking_about(handlers: Handlers, sample: Path | None) -> Callable[..., Iterator[Updates]]:
