@@ -63,7 +63,7 @@ def test_what_is_copied_is_what_was_typed_and_written(chat):
         chat.page.wait_for_function(f"async (text) => (await ({read})()) === text", arg=text)
 
 
-def test_an_answer_without_thumbs_or_buttons_is_not_touched_while_another_is_written(chat):
+def test_nothing_is_edited_while_an_answer_is_written(chat):
     chat.set("max-length", 2048)
     chat.ask("Write a long story about a lighthouse keeper.")
     chat.answers.nth(2).wait_for()
