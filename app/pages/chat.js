@@ -126,12 +126,18 @@ function closePanels() {
   if (open) page.querySelector(`[data-panel="${open.id}"]`)?.focus();
 }
 
+function focusWithin(panel) { // as soon as it is visible, which takes a frame or two
+  const close = panel.querySelector('.lt-close');
+  close.focus();
+  if (document.activeElement !== close && panel.matches('.lt-shown')) requestAnimationFrame(() => focusWithin(panel));
+}
+
 page.addEventListener('click', (event) => {
   const opener = event.target.closest('[data-panel]');
   if (opener) {
     const panel = document.getElementById(opener.dataset.panel);
     panel.classList.add('lt-shown');
-    requestAnimationFrame(() => panel.querySelector('button, textarea, input')?.focus());
+    focusWithin(panel);
   } else if (event.target.closest('.lt-close, .lt-fresh') || event.target.matches('.lt-panel.lt-shown')) {
     closePanels();
   }
