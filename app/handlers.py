@@ -205,7 +205,7 @@ def read_settings(given: Sequence[Any]) -> tuple[str, GenerationSettings]:
     """(system prompt, settings) from the page's fields.
 
     Args:
-        given: system prompt, temperature, top-p, maximum new tokens, repetition penalty, and the seed as text.
+        given: system prompt, temperature, top-p, maximum new tokens, repetition penalty; the seed as text.
 
     Raises:
         TypeError, ValueError, OverflowError: a field is empty or holds no number.

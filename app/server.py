@@ -105,17 +105,18 @@ def _run(
         print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
 
     say("loading the libraries")
+    from app.feedback import Feedback, feedback_directory
+
+    votes = Feedback(feedback or feedback_directory())
+    say(f"votes on answers go to {votes.directory}")
     backend = _load(model, remote, say)
     state = "is loaded" if remote is None else "answers"
     say(f"{backend.name} {state}: {'text and pictures' if backend.sees else 'text only'}")
     import uvicorn
 
     from app.engine import Engine
-    from app.feedback import Feedback, feedback_directory
     from app.site import build_site, end_streams
 
-    votes = Feedback(feedback or feedback_directory())
-    say(f"votes on answers go to {votes.directory}")
     speaks_chinese = remote is not None or model != "default"
     site = build_site(Engine(backend), credentials, votes, speaks_chinese)
 

@@ -17,21 +17,21 @@ def build_settings(text: gr.I18n) -> list[Any]:
     with gr.Row(elem_classes="lt-presets"):
         course = gr.Button(text("lt_course"), size="sm", min_width=0, elem_id="lt-course")
         reset = gr.Button(text("lt_reset"), size="sm", min_width=0, elem_id="lt-reset")
-    named = {"label": text("lt_system"), "info": text("lt_system_info")}
-    system = gr.Textbox(**named, lines=2, max_lines=6, elem_id="lt-system")
+    system = gr.Textbox(
+        label=text("lt_system"), info=text("lt_system_info"), lines=2, max_lines=6, elem_id="lt-system"
+    )
     temperature = _slider(text, "temperature", 0, 2, 0.01)
     top_p = _slider(text, "top_p", 0, 1, 0.01)
     length = _slider(text, "max_length", 8, 2048, 8)
     penalty = _slider(text, "penalty", 1, 2, 0.01)
     # Not a number field: Gradio's shows an empty one as 0.
     seed = gr.Textbox(label=text("lt_seed"), info=text("lt_seed_info"), max_lines=1, elem_id="lt-seed")
-    fields = [temperature, top_p, length, penalty, seed]
+    fields: list[Any] = [temperature, top_p, length, penalty, seed]
     for button, preset in ((course, COURSE), (reset, USUAL)):
         values = _values(preset)
-        fill = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        fill: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         button.click(lambda values=values: values, None, fields, **fill)
-    fill_at_first = zip(fields, _values(USUAL), strict=True)
-    for field, value in fill_at_first:
+    for field, value in zip(fields, _values(USUAL), strict=True):
         field.value = value
     return [system, *fields]
 

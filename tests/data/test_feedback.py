@@ -27,7 +27,14 @@ def vote(answers: int, value: str | None, messages=SAID, conversation="c"):
     """A vote on the answer of that number, counted from 1."""
     upto = messages[: 2 * answers]
     name = answer_id(conversation, upto)
-    return {"id": name, "conversation": conversation, "vote": value, "model": "m", "time": "t", "messages": upto}
+    return {
+        "id": name,
+        "conversation": conversation,
+        "vote": value,
+        "model": "m",
+        "time": "t",
+        "messages": upto,
+    }
 
 
 def taught(*votes) -> list[list[str]]:
