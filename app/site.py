@@ -13,11 +13,10 @@ from app.engine import Engine
 from app.feedback import Feedback
 from app.handlers import Handlers
 from app.openai_api import openai_api
+from app.pages.chat import MAX_UPLOAD_MB
 from app.protection import Credentials, Guard
 from app.strings import translations
 from app.ui import STYLE, build, theme
-
-MAX_UPLOAD = "20mb"
 
 
 def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, speaks_chinese: bool) -> FastAPI:
@@ -61,7 +60,7 @@ def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, spe
         footer_links=["settings"],
         run_history=False,
         show_error=False,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=MAX_UPLOAD_MB * gr.FileSize.MB,
         i18n=text,
         theme=theme(),
         css_paths=STYLE,

@@ -40,6 +40,9 @@ ENGLISH = {
     "lt_download": "Download",
     "lt_markdown": "Markdown",
     "lt_json": "JSON",
+    # Said by the browser itself.
+    "lt_offline": "The app cannot be reached; check that it runs. What was said is kept in this browser.",
+    "lt_file_too_large": "{name} is larger than {limit} MB; make the picture smaller and add it again.",
     # Settings.
     "lt_settings": "Settings",
     "lt_system": "System prompt",
@@ -106,6 +109,8 @@ CHINESE = {
     "lt_download": "下载",
     "lt_markdown": "Markdown",
     "lt_json": "JSON",
+    "lt_offline": "无法连接应用。请确认它仍在运行；对话已保存在此浏览器中。",
+    "lt_file_too_large": "{name} 超过 {limit} MB；请缩小图片后重新添加。",
     "lt_settings": "设置",
     "lt_system": "系统提示词",
     "lt_system_info": "在对话开始前告诉模型",

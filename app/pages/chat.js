@@ -72,7 +72,6 @@ async function reopen(id) {
   if (!kept) return show();
   const messages = structuredClone(kept.messages);
   for (const part of pictureParts(messages)) part.image_url.url = kept.pictures[part.image_url.url] ?? '';
-  current = kept;
   trigger('reopen', { id, messages });
 }
 
@@ -189,6 +188,39 @@ window.ltChat = {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   },
 };
+
+// --- What only the browser can tell -------------------------------------------------------------------------
+function tell(problem) {
+  const told = document.createElement('p');
+  told.className = 'lt-problem';
+  told.setAttribute('role', 'alert');
+  told.textContent = problem;
+  page.querySelector('#lt-status .html-container > *').replaceChildren(told);
+}
+
+function tellIfOffline() {
+  fetch('live').catch(() => tell(texts.lt_offline));
+}
+
+page.addEventListener('click', (event) => {
+  if (event.target.closest('.submit-button, .message-buttons, #lt-cards')) tellIfOffline();
+});
+page.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && event.target.closest('#lt-box')) tellIfOffline();
+});
+
+// Before Gradio, which would say it in English only.
+function refuseLargeFiles(event) {
+  const files = event.target.files ?? event.dataTransfer?.files ?? event.clipboardData?.files ?? [];
+  const large = [...files].find((file) => file.size > props.max_mb * 2 ** 20);
+  if (!large || !event.target.closest('#lt-box')) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  if (event.target.files) event.target.value = '';
+  tell(texts.lt_file_too_large.replace('{name}', large.name).replace('{limit}', props.max_mb));
+}
+
+for (const kind of ['change', 'drop', 'paste']) page.addEventListener(kind, refuseLargeFiles, true);
 
 // --- Words, which the server does not put into HTML ----------------------------------------------------------
 function label() {

@@ -15,6 +15,7 @@ from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
 SCRIPT = Path(__file__).with_name("chat.js")
+MAX_UPLOAD_MB = 20
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 
 # The mark of the page's title and of empty conversations.
@@ -50,6 +51,7 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
                 html_template=_LIST,
                 js_on_load=SCRIPT.read_text(encoding="utf-8"),
                 texts={"en": ENGLISH, "zh": CHINESE},
+                max_mb=MAX_UPLOAD_MB,
                 apply_default_css=False,
             )
             with gr.Row(elem_classes="lt-downloads"):

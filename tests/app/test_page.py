@@ -144,6 +144,28 @@ def test_what_is_wrong_is_said_with_its_remedy(open_chat, tmp_path):
         chat.page.locator("#lt-box .delete-button").click()
 
 
+def test_a_file_that_is_too_large_is_told_before_it_is_sent(open_chat, tmp_path):
+    (tmp_path / "large.png").write_bytes(b"0" * (20 * 2**20 + 1))
+    chat = open_chat(locale="zh-CN")
+    chat.page.set_input_files("#lt-box input[type=file]", tmp_path / "large.png")
+    chat.page.locator("#lt-status p", has_text="large.png 超过 20 MB").wait_for()
+    assert chat.page.locator("#lt-box .thumbnail-item").count() == 0
+
+
+def test_an_app_that_is_gone_is_told_and_one_that_comes_back_continues(open_chat):
+    chat = open_chat()
+    chat.page.click("#lt-ask-shape")
+    chat.answer()
+    chat.page.context.set_offline(True)
+    chat.ask("What color is the shape?")
+    chat.page.locator("#lt-status p", has_text="The app cannot be reached").wait_for()
+    chat.page.context.set_offline(False)
+    chat.page.reload()
+    chat.pictures.first.wait_for()
+    chat.ask("What color is the shape?")
+    assert chat.answer(2) == "red"
+
+
 def test_typed_markup_stays_text(open_chat):
     chat = open_chat()
     chat.set("max-length", 8)
