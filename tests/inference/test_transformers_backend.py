@@ -13,14 +13,7 @@ import torch
 from PIL import Image
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import (
-    GREEDY,
-    ChatMessage,
-    Finished,
-    GenerationSettings,
-    MemoryFullError,
-    load_backend,
-)
+from llava_tuning.inference.backend import GREEDY, ChatMessage, Finished, GenerationSettings, load_backend
 from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.llava import load_llava
@@ -222,22 +215,6 @@ def test_a_batch_too_large_for_the_memory_is_a_sentence(
     monkeypatch.setattr(llava, "_forward", full)  # stands for a GPU that is full
     with pytest.raises(UserError, match="smaller batch size"):
         llava.answer_batch([FRANCE, LONG], SHORT)
-
-
-def test_an_answer_too_large_for_the_memory_is_a_sentence_and_the_next_has_all_of_it(
-    llama: TransformersBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    list(llama.stream(FRANCE, SHORT))  # whose keys and values are kept
-    with monkeypatch.context() as full:
-
-        def no_memory(*_: object) -> torch.Tensor:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-        full.setattr(llama, "_forward", no_memory)
-        with pytest.raises(MemoryFullError, match="start a new conversation"):
-            list(llama.stream(FRANCE, SHORT))
-    assert llama._prefixes.take(llama._prompt(FRANCE, SHORT).ids) is None
-    assert "Paris" in "".join(llama.stream(FRANCE, SHORT))
 
 
 def test_the_dtype_can_be_chosen(blind_llava: Path) -> None:
