@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,8 +45,9 @@ def keep_picture(image: Image.Image) -> KeptPicture:
     folder = Path(get_upload_folder())
     path = folder / save_data_url(encode_picture(image), folder, _FOLDER)
     for old in path.parent.iterdir():
-        if old.stat().st_mtime < time.time() - _KEPT_S:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another thread was faster
+            if old.stat().st_mtime < time.time() - _KEPT_S:
+                old.unlink()
     return KeptPicture(image, path)
 
 

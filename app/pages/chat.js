@@ -117,7 +117,7 @@ list.addEventListener('click', async (event) => {
 });
 
 // --- Panels: beside the conversation on a desk, over it on a phone -------------------------------------------
-const page = element.closest('.lt-page');
+const page = element.closest('.lt-chat-page');
 
 function closePanels() {
   const open = page.querySelector('.lt-panel.lt-shown');

@@ -45,7 +45,7 @@ _AT_ONCE = _QUIET | {"queue": False}
 def build_chat(handlers: Handlers, text: gr.I18n) -> None:
     """The chat of one model, within a page."""
     sees = handlers.engine.backend.sees
-    with gr.Row(elem_classes="lt-page"):
+    with gr.Row(elem_classes="lt-chat-page"):
         with gr.Column(scale=0, min_width=236, elem_id="lt-list", elem_classes="lt-panel"):
             kept = gr.HTML(
                 html_template=_LIST,
@@ -54,12 +54,8 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
                 max_mb=MAX_UPLOAD_MB,
                 apply_default_css=False,
             )
-            with gr.Row(elem_classes="lt-downloads"):
-                downloads = {
-                    kind: gr.Button(text(f"lt_{kind}"), size="sm", min_width=0, elem_id=f"lt-{kind}")
-                    for kind in ("markdown", "json")
-                }
-        with gr.Column(scale=4, min_width=280, elem_classes="lt-main"):
+            _downloads(handlers, text)
+        with gr.Column(scale=4, min_width=280, elem_classes="lt-chat-main"):
             gr.HTML(_PHONE_BAR, apply_default_css=False)
             chatbot = gr.Chatbot(
                 label=text("lt_conversation"),
@@ -69,32 +65,11 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
                 editable="user",
                 height="100%",
                 elem_id="lt-chat",
+                elem_classes="lt-chat",
             )
-            status = gr.HTML("", elem_id="lt-status")
+            status = gr.HTML("", elem_id="lt-status", elem_classes="lt-status")
             cards = _cards(text, sees)
-            with gr.Column(visible=False, elem_classes="lt-camera") as camera:
-                photo = gr.Image(
-                    sources=["webcam"],
-                    interactive=True,
-                    type="filepath",
-                    label=text("lt_camera"),
-                    height=260,
-                    buttons=[],
-                    elem_id="lt-camera",
-                    webcam_options=gr.WebcamOptions(mirror=False),
-                )
-            with gr.Row(elem_classes="lt-ask"):
-                box = gr.MultimodalTextbox(
-                    placeholder=str(text("lt_placeholder")),
-                    label=text("lt_question"),
-                    show_label=False,
-                    file_types=FILE_TYPES,
-                    file_count="multiple",
-                    max_plain_text_length=100_000,  # a long paste stays text, as only pictures may be files
-                    autofocus=True,
-                    elem_id="lt-box",
-                )
-                take = gr.Button(text("lt_photo"), size="md", min_width=0, elem_id="lt-photo", visible=sees)
+            box = _box(handlers, text, sees)
         with gr.Column(scale=0, min_width=264, elem_id="lt-settings", elem_classes="lt-panel"):
             gr.HTML(
                 f'<div class="lt-list-head"><h2 data-text="lt_settings"></h2>{_CLOSE}</div>',
@@ -118,16 +93,50 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
     chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")
     kept.fresh(handlers.begin_anew, None, out, **_AT_ONCE)
     kept.reopen(handlers.reopen, None, [*out, settings[0]], **_AT_ONCE)
-    box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
-    for kind, button in downloads.items():
-        file = gr.JSON(visible=False)
-        button.click(_exporting(handlers, kind), None, file, **_AT_ONCE).then(
-            None, file, None, js="(file) => window.ltChat.save(file)"
+
+
+def _downloads(handlers: Handlers, text: gr.I18n) -> None:
+    with gr.Row(elem_classes="lt-downloads"):
+        for kind in ("markdown", "json"):
+            button = gr.Button(text(f"lt_{kind}"), size="sm", min_width=0, elem_id=f"lt-{kind}")
+            file = gr.JSON(visible=False)
+            button.click(_exporting(handlers, kind), None, file, **_AT_ONCE).then(
+                None, file, None, js="(file) => window.ltChat.save(file)"
+            )
+
+
+def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> gr.MultimodalTextbox:
+    """The question's box, with a camera for models that see."""
+    with gr.Column(visible=False, elem_classes="lt-camera") as camera:
+        photo = gr.Image(
+            sources=["webcam"],
+            interactive=True,
+            type="filepath",
+            label=text("lt_camera"),
+            height=260,
+            buttons=[],
+            elem_id="lt-camera",
+            webcam_options=gr.WebcamOptions(mirror=False),
         )
+    with gr.Row(elem_classes="lt-ask"):
+        box = gr.MultimodalTextbox(
+            placeholder=str(text("lt_placeholder")),
+            label=text("lt_question"),
+            show_label=False,
+            file_types=FILE_TYPES,
+            file_count="multiple",
+            max_plain_text_length=100_000,  # a long paste stays text, as only pictures may be files
+            autofocus=True,
+            elem_id="lt-box",
+            elem_classes="lt-box",
+        )
+        take = gr.Button(text("lt_photo"), size="md", min_width=0, elem_id="lt-photo", visible=sees)
+    box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
     taking = gr.State(False)
     take.click(_turn, taking, [taking, camera], **_AT_ONCE)
     added = photo.input(handlers.add_photo, [photo, box], [box, photo], preprocess=False, **_AT_ONCE)
     added.then(_turn, taking, [taking, camera], **_AT_ONCE)
+    return box
 
 
 def _cards(text: gr.I18n, sees: bool) -> list[tuple[gr.Button, Path | None]]:
