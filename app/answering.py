@@ -93,7 +93,8 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
     kept, box = SAME, idle()
     if text := text.strip():
         chat.system = asking.system
-        chat.exchanges = (*before, Exchange(asking.question, text, usage))
+        # Not `before`: there may be votes since.
+        chat.exchanges = (*chat.exchanges[: asking.number], Exchange(asking.question, text, usage))
         kept = kept_by_browser(chat)
     else:
         status = status or note(say("lt_empty", language))

@@ -79,11 +79,13 @@ class Handlers:
     def vote(self, request: gr.Request, event: gr.LikeData) -> Updates:
         """Store a thumb up or down; the same thumb again takes it back."""
         chat, language, number = self._chat(request), _language(request), _exchange(event.index)
+        before = chat.exchanges
         try:
             chat.vote(number, "up" if event.liked is True else "down" if event.liked is False else None)
             self.feedback.store(chat, number, self.engine.backend.name)
         except UserError as error:
-            return unchanged(problem(explain(error, language)))
+            chat.exchanges = before
+            return unchanged(problem(explain(error, language)), gr.update(feedback_value=thumbs(before)))
         said = "lt_thanks" if chat.exchanges[number].vote else "lt_vote_taken_back"
         return unchanged(note(say(said, language)), kept=kept_by_browser(chat))
 

@@ -1,7 +1,6 @@
-// The browser's part of the chat: conversations kept in IndexedDB and their list, the panels of a phone, and the
-// exact text of messages for copying and editing. Runs as the list component's `js_on_load`: `element` is its
-// root, `props.value` the conversation as the server last knew it, `trigger` calls the server.
-const MOST = 200; // conversations kept; those used longest ago go
+// The browser's part of the chat: the list of conversations, the panels of a phone, and the exact text of messages
+// for copying and editing. Runs after `chat_kept.js` as the list component's `js_on_load`: `element` is its root,
+// `props.value` the conversation as the server last knew it, `trigger` calls the server.
 const CURRENT = 'lt-current'; // in the session storage: what to open again when the page is loaded anew
 const texts = props.texts[navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en'];
 const list = element.querySelector('.lt-kept');
@@ -9,48 +8,12 @@ const hint = element.querySelector('.lt-hint');
 let current = null; // the conversation on the page, as kept
 let keeps = true;
 
-// --- Kept conversations -------------------------------------------------------------------------------------
-const opened = new Promise((resolve, reject) => {
-  const request = indexedDB.open('llava-tuning', 1);
-  request.onupgradeneeded = () => request.result.createObjectStore('conversations', { keyPath: 'id' });
-  request.onsuccess = () => resolve(request.result);
-  request.onerror = () => reject(request.error);
-});
-
-async function inStore(mode, act) {
-  const store = (await opened).transaction('conversations', mode).objectStore('conversations');
-  return new Promise((resolve, reject) => {
-    const request = act(store);
-    store.transaction.oncomplete = () => resolve(request.result);
-    store.transaction.onabort = () => reject(store.transaction.error);
-  });
-}
-
-const all = async () => (await inStore('readonly', (store) => store.getAll())).sort((a, b) => b.used - a.used);
-const find = (id) => inStore('readonly', (store) => store.get(id));
-const remove = (id) => inStore('readwrite', (store) => store.delete(id));
-
-async function keep(conversation) {
-  for (;;) {
-    try {
-      await inStore('readwrite', (store) => store.put(conversation));
-      break;
-    } catch (error) {
-      const oldest = (await all()).filter((one) => one.id !== conversation.id).pop();
-      if (error?.name !== 'QuotaExceededError' || !oldest) throw error;
-      await remove(oldest.id);
-    }
-  }
-  for (const old of (await all()).slice(MOST)) await remove(old.id);
-}
-
+// --- The conversation on the page ---------------------------------------------------------------------------
 // What the server sends has the pictures that are new to it only; the rest are here.
 async function receive(sent) {
   if (!sent?.id) return;
   const before = current?.id === sent.id ? current : keeps ? await find(sent.id) : null;
-  const known = { ...before?.pictures, ...sent.pictures };
-  const used = new Set(pictureParts(sent.messages).map((part) => part.image_url.url));
-  const pictures = Object.fromEntries(Object.entries(known).filter(([name]) => used.has(name)));
+  const pictures = { ...before?.pictures, ...sent.pictures };
   const same = JSON.stringify(before?.messages) === JSON.stringify(sent.messages);
   current = { ...sent, pictures, used: same ? before.used : Date.now() };
   if (sent.messages.length) {
@@ -62,10 +25,6 @@ async function receive(sent) {
   await show();
   others.postMessage('changed');
 }
-
-const pictureParts = (messages) =>
-  messages.flatMap((message) => (Array.isArray(message.content) ? message.content : []))
-    .filter((part) => part.type === 'image_url');
 
 async function reopen(id) {
   const kept = await find(id);
@@ -190,8 +149,10 @@ window.ltChat = {
 };
 
 // --- What only the browser can tell -------------------------------------------------------------------------
+let told = null; // which the server does not know of, so it is taken away here
+
 function tell(problem) {
-  const told = document.createElement('p');
+  told = document.createElement('p');
   told.className = 'lt-problem';
   told.setAttribute('role', 'alert');
   told.textContent = problem;
@@ -199,7 +160,7 @@ function tell(problem) {
 }
 
 function tellIfOffline() {
-  fetch('live').catch(() => tell(texts.lt_offline));
+  fetch('live').then(() => told?.remove(), () => tell(texts.lt_offline));
 }
 
 page.addEventListener('click', (event) => {
@@ -231,7 +192,8 @@ function label() {
     labelled.title = texts[labelled.dataset.label];
   }
   for (const worded of page.querySelectorAll('[data-text]:empty')) worded.textContent = texts[worded.dataset.text];
-  if (!navigator.mediaDevices) page.querySelector('#lt-photo')?.remove(); // not over plain http from afar
+  const photo = page.querySelector('#lt-photo');
+  if (photo && !navigator.mediaDevices) photo.style.display = 'none'; // plain http from afar
 }
 
 new MutationObserver((changes) => { label(); prefill(changes); }).observe(page, { childList: true, subtree: true });

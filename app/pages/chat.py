@@ -14,7 +14,7 @@ from app.pages.chat_settings import build_settings
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
-SCRIPT = Path(__file__).with_name("chat.js")
+SCRIPTS = [Path(__file__).with_name(name) for name in ("chat_kept.js", "chat.js")]
 MAX_UPLOAD_MB = 20
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 
@@ -49,7 +49,7 @@ def build_chat(handlers: Handlers, text: gr.I18n) -> None:
         with gr.Column(scale=0, min_width=236, elem_id="lt-list", elem_classes="lt-panel"):
             kept = gr.HTML(
                 html_template=_LIST,
-                js_on_load=SCRIPT.read_text(encoding="utf-8"),
+                js_on_load="\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS),
                 texts={"en": ENGLISH, "zh": CHINESE},
                 max_mb=MAX_UPLOAD_MB,
                 apply_default_css=False,

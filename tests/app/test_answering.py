@@ -134,3 +134,13 @@ def test_while_an_answer_is_written_another_question_is_refused():
 def test_pictures_are_explained_in_chinese_too(error, said):
     assert explain(error, "zh").startswith(said) and str(error) in explain(error, "zh")
     assert explain(error, "en") == str(error)
+
+
+def test_a_vote_during_an_answer_is_not_lost():
+    chat = Chat(exchanges=(BEFORE,))
+    asking = Asking(chat, 1, Question("Why?"), "", GenerationSettings(), "en", to_box=True)
+    updates = answer(Engine(Raising(["Because."])), asking)
+    next(updates)
+    chat.vote(0, "up")
+    list(updates)
+    assert [exchange.vote for exchange in chat.exchanges] == ["up", None]

@@ -94,6 +94,7 @@ def test_a_photo_of_the_camera_is_asked_about(open_chat):
     chat = open_chat(permissions=["camera"])
     chat.page.click("#lt-photo")
     chat.page.get_by_text("Click to Access Webcam").click()
+    chat.page.wait_for_function("document.querySelector('#lt-camera video')?.videoWidth > 0")
     chat.page.get_by_role("button", name="capture photo").click()
     chat.page.locator("#lt-box .thumbnail-item").wait_for()
     chat.page.locator("#lt-camera").wait_for(state="detached")
@@ -150,6 +151,9 @@ def test_a_file_that_is_too_large_is_told_before_it_is_sent(open_chat, tmp_path)
     chat.page.set_input_files("#lt-box input[type=file]", tmp_path / "large.png")
     chat.page.locator("#lt-status p", has_text="large.png 超过 20 MB").wait_for()
     assert chat.page.locator("#lt-box .thumbnail-item").count() == 0
+    chat.ask("What is the capital of France?")
+    assert "Paris" in chat.answer()
+    chat.status.wait_for(state="detached")
 
 
 def test_an_app_that_is_gone_is_told_and_one_that_comes_back_continues(open_chat):

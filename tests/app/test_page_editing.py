@@ -40,6 +40,10 @@ def test_undo_takes_the_question_back_into_the_box_with_its_picture(chat):
     chat.page.fill("#lt-box textarea", "What color is the shape?")
     chat.page.press("#lt-box textarea", "Enter")
     assert chat.answer() == "red"
+    chat.page.reload()  # the browser still has the picture
+    chat.pictures.first.wait_for()
+    chat.ask("Is there a circle?")
+    assert chat.answer(2) == "yes"
 
 
 def test_an_edited_question_keeps_its_picture_and_drops_what_came_after(chat):

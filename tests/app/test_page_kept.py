@@ -84,10 +84,8 @@ def test_a_conversation_that_someone_damaged_is_told(chat):
         """async () => {
             const open = indexedDB.open('llava-tuning');
             await new Promise((done) => { open.onsuccess = done; });
-            const store = open.result.transaction('conversations', 'readwrite').objectStore('conversations');
-            const all = store.getAll();
-            await new Promise((done) => { all.onsuccess = done; });
-            for (const one of all.result) store.put({ ...one, pictures: {} });
+            const store = open.result.transaction('pictures', 'readwrite').objectStore('pictures');
+            store.clear();
             await new Promise((done) => { store.transaction.oncomplete = done; });
         }"""
     )
