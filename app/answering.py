@@ -55,7 +55,7 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
     if chat.cancel is not None:
         yield unchanged(note(say("lt_busy", language)))
         return
-    cancel = chat.begin()
+    cancel, name = chat.begin(), chat.id
     before = chat.exchanges[: asking.number]
     question = [*shown(before, language), shown_question(asking.question, language)]
     messages = [*chat_messages(asking.system, before), asking.question.message()]
@@ -85,9 +85,11 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
     finally:
         stopped = cancel.is_set()
         mine = chat.finish(cancel)
-    if not mine:  # replaced in the meantime; pieces of this may still be on their way to the page
-        if chat.cancel is None:
-            yield Updates(shown(chat.exchanges, language), idle(), SAME, SAME)
+    if not mine:  # another conversation took its place; pieces of this may still be on their way to the page
+        written = (Exchange(asking.question, text.strip()),) if text.strip() else ()
+        left = kept_by_browser(Chat(name, asking.system, (*before, *written))) | {"left": True}
+        page = Updates(shown(chat.exchanges, language), idle(), SAME, SAME)
+        yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
         return
     status = status or (note(say("lt_stopped", language)) if stopped else "")
     kept, box = SAME, idle()

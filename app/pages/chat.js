@@ -7,11 +7,12 @@ const list = element.querySelector('.lt-kept');
 const hint = element.querySelector('.lt-hint');
 let current = null; // the conversation on the page, as kept
 let keeps = true;
+const deleted = new Set();
 
 // --- The conversation on the page ---------------------------------------------------------------------------
 // What the server sends has the pictures that are new to it only; the rest are here.
-async function receive(sent) {
-  if (!sent?.id) return;
+async function receive({ left, ...sent }) {
+  if (left) return receiveLeft(sent);
   const before = current?.id === sent.id ? current : keeps ? await find(sent.id) : null;
   const pictures = { ...before?.pictures, ...sent.pictures };
   const same = JSON.stringify(before?.messages) === JSON.stringify(sent.messages);
@@ -24,6 +25,12 @@ async function receive(sent) {
   }
   await show();
   others.postMessage('changed');
+}
+
+// An answer that was cut off because another conversation was opened, or this one deleted.
+async function receiveLeft(sent) {
+  if (keeps && !deleted.has(sent.id)) await keep({ ...sent, used: Date.now() });
+  await show();
 }
 
 async function reopen(id) {
@@ -65,6 +72,7 @@ list.addEventListener('click', async (event) => {
   const id = event.target.closest('li')?.dataset.id;
   if (!id) return;
   if (event.target.matches('.lt-delete')) {
+    deleted.add(id);
     await remove(id);
     if (id === current?.id) trigger('fresh');
     await show();
@@ -203,7 +211,10 @@ label();
 const others = new BroadcastChannel('lt-conversations'); // the same list in another tab
 others.onmessage = () => show();
 let turn = Promise.resolve();
-watch('value', () => { const sent = props.value; turn = turn.then(() => receive(sent)).catch(console.error); });
+watch('value', () => {
+  const sent = props.value;
+  if (sent?.id) turn = turn.then(() => receive(sent)).catch(console.error);
+});
 opened.catch(() => { keeps = false; }).then(async () => {
   await show();
   const last = sessionStorage.getItem(CURRENT);

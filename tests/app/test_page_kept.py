@@ -66,6 +66,17 @@ def test_deleting_the_open_conversation_begins_a_new_one(chat):
     assert chat.kept.count() == 1 and chat.rows.count() == 0
 
 
+def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
+    chat.ask("Write a long story about a lighthouse keeper.")
+    chat.answers.nth(1).wait_for()
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()
+    assert chat.answer() == "circle" and chat.rows.count() == 2
+    chat.kept.filter(has_text="capital of France").click()
+    chat.rows.nth(3).wait_for()
+    assert "Paris" in chat.answer(1) and chat.answer(2)
+
+
 def test_a_system_prompt_comes_back_with_its_conversation(open_chat):
     chat = open_chat()
     chat.set("system", "You are Momo.")
