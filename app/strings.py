@@ -30,6 +30,8 @@ ENGLISH = {
     "lt_you": "You",
     "lt_photo": "Take a photo",
     "lt_camera": "Camera",
+    "lt_open_camera": "Open the camera",
+    "lt_capture": "Capture",
     # The list of conversations.
     "lt_conversations": "Conversations",
     "lt_new": "New conversation",
@@ -100,6 +102,8 @@ CHINESE = {
     "lt_you": "你",
     "lt_photo": "拍照",
     "lt_camera": "相机",
+    "lt_open_camera": "打开相机",
+    "lt_capture": "拍摄",
     "lt_conversations": "对话列表",
     "lt_new": "新对话",
     "lt_delete": "删除“{title}”",

@@ -200,6 +200,14 @@ function label() {
     labelled.title = texts[labelled.dataset.label];
   }
   for (const worded of page.querySelectorAll('[data-text]:empty')) worded.textContent = texts[worded.dataset.text];
+  // Gradio's camera speaks English only.
+  const camera = page.querySelector('#lt-camera');
+  camera?.querySelector('[aria-label="capture photo"]')?.setAttribute('aria-label', texts.lt_capture);
+  const words = camera && document.createTreeWalker(camera, NodeFilter.SHOW_TEXT);
+  while (words?.nextNode()) {
+    const node = words.currentNode;
+    if (node.nodeValue.trim() === 'Click to Access Webcam') node.nodeValue = texts.lt_open_camera;
+  }
   const photo = page.querySelector('#lt-photo');
   if (photo && !navigator.mediaDevices) photo.style.display = 'none'; // plain http from afar
 }

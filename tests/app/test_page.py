@@ -91,11 +91,11 @@ def test_a_picture_is_pasted_and_dropped(open_chat):
 
 
 def test_a_photo_of_the_camera_is_asked_about(open_chat):
-    chat = open_chat(permissions=["camera"])
+    chat = open_chat(permissions=["camera"], locale="zh-CN")
     chat.page.click("#lt-photo")
-    chat.page.get_by_text("Click to Access Webcam").click()
+    chat.page.get_by_text("打开相机").click()
     chat.page.wait_for_function("document.querySelector('#lt-camera video')?.videoWidth > 0")
-    chat.page.get_by_role("button", name="capture photo").click()
+    chat.page.get_by_role("button", name="拍摄").click()
     chat.page.locator("#lt-box .thumbnail-item").wait_for()
     chat.page.locator("#lt-camera").wait_for(state="detached")
     chat.ask("What color is the shape?")
@@ -209,3 +209,19 @@ def test_nothing_is_fetched_from_elsewhere(open_chat, app):
     chat.settle()
     hosts = {urlparse(url).netloc for url in chat.page.requested if not url.startswith(("data:", "blob:"))}
     assert hosts <= {f"127.0.0.1:{app.port}", "example.com"}
+
+
+def test_a_text_model_offers_no_pictures_and_says_so(text_app, browser):
+    context = browser.new_context(locale="en-US")
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.goto(text_app.url)
+    page.get_by_text("This model reads text only.").wait_for()
+    assert page.locator("#lt-cards button").count() == 3
+    assert page.locator("#lt-cards img").count() == 0 and page.locator("#lt-photo:visible").count() == 0
+    page.set_input_files("#lt-box input[type=file]", SAMPLES / "red_circle.png")
+    page.locator("#lt-box .thumbnail-item").wait_for()
+    page.fill("#lt-box textarea", "What is it?")
+    page.press("#lt-box textarea", "Enter")
+    page.locator("#lt-status p", has_text="remove the picture").wait_for()
+    context.close()
