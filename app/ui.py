@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from app.handlers import Handlers
-from app.pages.chat import EYE, build_chat
+from app.pages import chat
 from app.uploads import Page
 from llava_tuning.inference.backend import ChatBackend
 
@@ -34,12 +34,12 @@ def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     ) as page:
         gr.HTML(
-            f'<header class="lt-header">{EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p>'
+            f'<header class="lt-header">{chat.EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p>'
             f'<span class="lt-model">{html.escape(backend.name)}</span></header>'
         )
-        with gr.Tabs(elem_classes="lt-tabs"):  # noqa: SIM117  (one `with` for each tab)
+        with gr.Tabs(elem_classes="lt-pages"):  # noqa: SIM117  (one `with` for each tab)
             with gr.Tab(text("lt_chat"), id="chat"):
-                build_chat(handlers, text)
+                chat.build(handlers, text)
         page.unload(handlers.leave)
         # Without Gradio's limit of one call at a time: the engine queues these as well.
         gr.api(handlers.api_chat, api_name="chat", concurrency_limit=None)

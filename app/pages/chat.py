@@ -42,7 +42,7 @@ _ASKING = _QUIET | {"concurrency_limit": None}
 _AT_ONCE = _QUIET | {"queue": False}
 
 
-def build_chat(handlers: Handlers, text: gr.I18n) -> None:
+def build(handlers: Handlers, text: gr.I18n) -> None:
     """The chat of one model, within a page."""
     sees = handlers.engine.backend.sees
     with gr.Row(elem_classes="lt-chat-page"):
