@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from app.server import chosen_remote, serve
 from llava_tuning.errors import UserError
@@ -42,10 +43,16 @@ def main() -> None:
         help="environment variable that holds that server's API key, if it wants one "
         "(default: OPENAI_API_KEY)",
     )
+    parser.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="DIR",
+        help="directory for the votes on answers (default: ~/.local/share/llava-tuning/feedback)",
+    )
     given = parser.parse_args()
     try:
         remote = chosen_remote(given.backend, given.base_url, given.model, given.api_key_variable)
-        serve(given.model or "default", given.host, given.port, remote)
+        serve(given.model or "default", given.host, given.port, remote, given.feedback)
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)
         sys.exit(2)

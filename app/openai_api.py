@@ -30,6 +30,7 @@ from llava_tuning.inference.backend import (
     ChatMessage,
     Finished,
     GenerationSettings,
+    MemoryFullError,
     RemoteError,
 )
 from llava_tuning.inference.context import check_messages
@@ -197,6 +198,8 @@ def _usage(finished: Finished) -> dict[str, int] | None:
 def _api_error(error: Exception) -> ApiError:
     if isinstance(error, BusyError):
         return ApiError(429, str(error), code="queue_full")
+    if isinstance(error, MemoryFullError):
+        return ApiError(503, str(error), code="memory_full")
     if isinstance(error, RemoteError):
         return ApiError(502, str(error), code="model_server_failed")
     if isinstance(error, UserError):

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llava_tuning.errors import UserError
@@ -55,7 +56,11 @@ def chosen_remote(backend: str, base_url: str | None, model: str | None, key_var
 
 
 def serve(
-    model: str = "default", host: str = "127.0.0.1", port: int = 7860, remote: Remote | None = None
+    model: str = "default",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    remote: Remote | None = None,
+    feedback: Path | None = None,
 ) -> None:
     """Serve the app until it is interrupted (Ctrl-C).
 
@@ -63,6 +68,7 @@ def serve(
         model: a model directory, or "default"; not looked at where there is a `remote`.
         host, port: where to listen.
         remote: the server that runs the model.
+        feedback: directory for the votes on answers; None takes the one in the user's data directory.
 
     Raises:
         UserError: no such model directory, a server that cannot be asked, an address that is not this
@@ -75,21 +81,34 @@ def serve(
     credentials = Credentials.from_environment()
     if remote is None and model != DEFAULT_NAME:
         resolve_model(model)
+    if feedback is not None:
+        check_writable(feedback)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
-        _run(model, host, port, remote, credentials)
+        _run(model, host, port, remote, credentials, feedback)
 
 
-def _run(model: str, host: str, port: int, remote: Remote | None, credentials: Credentials) -> None:
+def _run(
+    model: str,
+    host: str,
+    port: int,
+    remote: Remote | None,
+    credentials: Credentials,
+    feedback: Path | None,
+) -> None:
     started = time.monotonic()
 
     def say(text: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
 
     say("loading the libraries")
+    from app.feedback import Feedback, feedback_directory
+
+    votes = Feedback(feedback or feedback_directory())
+    say(f"votes on answers go to {votes.directory}")
     backend = _load(model, remote, say)
     state = "is loaded" if remote is None else "answers"
     say(f"{backend.name} {state}: {'text and pictures' if backend.sees else 'text only'}")
@@ -98,7 +117,8 @@ def _run(model: str, host: str, port: int, remote: Remote | None, credentials: C
     from app.engine import Engine
     from app.site import build_site, end_streams
 
-    site = build_site(Engine(backend), credentials, speaks_chinese=remote is not None or model != "default")
+    speaks_chinese = remote is not None or model != "default"
+    site = build_site(Engine(backend), credentials, votes, speaks_chinese)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -162,6 +182,22 @@ def check_address(host: str, port: int) -> None:
             ) from None
         raise UserError(
             f"{host}: not an address of this machine ({error.strerror}); use --host 127.0.0.1"
+        ) from None
+
+
+def check_writable(directory: Path) -> None:
+    """Make the directory for votes before anything is loaded.
+
+    Raises:
+        UserError: it cannot be made or written; says what to choose instead.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--feedback {directory}: cannot be written ({error.strerror}); choose another directory"
         ) from None
 
 

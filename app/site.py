@@ -10,21 +10,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from app.engine import Engine
+from app.feedback import Feedback
 from app.handlers import Handlers
 from app.openai_api import openai_api
+from app.pages.chat import MAX_UPLOAD_MB
 from app.protection import Credentials, Guard
 from app.strings import translations
-from app.ui import SAMPLES, STYLE, build, theme
-
-MAX_UPLOAD = "20mb"
+from app.ui import STYLE, build, theme
 
 
-def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -> FastAPI:
+def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, speaks_chinese: bool) -> FastAPI:
     """The app as ASGI serves it.
 
     Args:
         engine: the loaded model with its line.
         credentials: what each request but `/live` must show.
+        feedback: where votes on answers go.
         speaks_chinese: whether the model can be asked in Chinese.
     """
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -50,7 +51,7 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
 
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
-    page = build(engine.backend, Handlers(engine), text)
+    page = build(engine.backend, Handlers(engine, feedback), text)
     gr.mount_gradio_app(
         site,
         page,
@@ -59,8 +60,7 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
         footer_links=["settings"],
         run_history=False,
         show_error=False,
-        max_file_size=MAX_UPLOAD,
-        allowed_paths=[str(SAMPLES)],
+        max_file_size=MAX_UPLOAD_MB * gr.FileSize.MB,
         i18n=text,
         theme=theme(),
         css_paths=STYLE,

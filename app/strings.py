@@ -4,33 +4,63 @@ from __future__ import annotations
 
 from typing import Literal
 
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import BusyError, MemoryFullError, RemoteError
+from llava_tuning.models.pictures import PictureError, PictureTooLargeError
+
 Language = Literal["en", "zh"]
 
-# The questions that the first screen offers.
+# The questions that the first screen offers; those about a picture with a file of assets/samples.
 TEXT_QUESTIONS = ("lt_ask_france", "lt_ask_vegetables", "lt_ask_story")
-PICTURE_QUESTIONS = ("lt_ask_shape", "lt_ask_colour", "lt_ask_circle")
+PICTURE_QUESTIONS = {
+    "lt_ask_shape": "red_circle.png",
+    "lt_ask_colour": "blue_triangle.png",
+    "lt_ask_circle": "yellow_rectangle.png",
+}
 
 ENGLISH = {
     "lt_tagline": "Chat with an assistant of your own that can see",
-    "lt_text_chat": "Text chat",
-    "lt_picture_chat": "Picture chat",
-    "lt_text_welcome": "## What would you like to know?\nAsk in words; add, drop or paste pictures.",
-    "lt_text_welcome_blind": "## What would you like to know?\nAsk in words. This model reads text only.",
-    "lt_picture_welcome": "## Ask about a picture\nChoose a sample or add your own, then ask.",
-    "lt_text_placeholder": "Ask anything",
-    "lt_picture_placeholder": "Ask about the picture",
+    "lt_chat": "Chat",
+    "lt_welcome": "## What would you like to know?\nAsk in words; add, drop, paste or take pictures.",
+    "lt_welcome_blind": "## What would you like to know?\nAsk in words. This model reads text only.",
+    "lt_placeholder": "Ask anything",
     "lt_conversation": "Conversation",
     "lt_question": "Your question",
     "lt_picture": "Picture",
-    "lt_samples": "Sample pictures",
-    "lt_clear": "Clear",
+    "lt_you": "You",
+    "lt_photo": "Take a photo",
+    "lt_camera": "Camera",
+    "lt_open_camera": "Open the camera",
+    "lt_capture": "Capture",
+    # The list of conversations.
+    "lt_conversations": "Conversations",
+    "lt_new": "New conversation",
+    "lt_delete": "Delete “{title}”",
+    "lt_none_kept": "Conversations are kept in this browser.",
+    "lt_not_kept": "This browser keeps nothing; conversations end with the page.",
+    "lt_close": "Close",
+    "lt_download": "Download",
+    "lt_markdown": "Markdown",
+    "lt_json": "JSON",
+    # Said by the browser itself.
+    "lt_offline": "The app cannot be reached; check that it runs. What was said is kept in this browser.",
+    "lt_file_too_large": "{name} is larger than {limit} MB; make the picture smaller and add it again.",
+    # Settings.
     "lt_settings": "Settings",
-    "lt_max_length": "Maximum length",
-    "lt_max_length_info": "Longest answer, in tokens (about ¾ of a word each)",
+    "lt_system": "System prompt",
+    "lt_system_info": "Told to the model first",
+    "lt_max_length": "Maximum new tokens",
+    "lt_max_length_info": "¾ of a word each",
     "lt_temperature": "Temperature",
-    "lt_temperature_info": "0 is repeatable; higher varies more",
+    "lt_temperature_info": "0 is repeatable",
     "lt_top_p": "Top-p",
-    "lt_top_p_info": "Share of the likeliest words to pick from",
+    "lt_top_p_info": "Share of likely words",
+    "lt_penalty": "Repetition penalty",
+    "lt_penalty_info": "1 is off",
+    "lt_seed": "Seed",
+    "lt_seed_info": "Empty is random",
+    "lt_course": "Course preset",
+    "lt_reset": "Reset",
     "lt_ask_france": "What is the capital of France?",
     "lt_ask_vegetables": "Name three vegetables.",
     "lt_ask_story": "Write a short story about a lighthouse.",
@@ -41,34 +71,65 @@ ENGLISH = {
     "lt_in_line": "The model is busy; questions before yours: {ahead}",
     "lt_stopped": "Stopped.",
     "lt_need_question": "Type a question first.",
-    "lt_need_picture": "Choose a sample or add a picture first, then ask.",
     "lt_busy": "An answer is being written; wait for it or stop it.",
     "lt_blind": "This model reads text only: remove the picture, or start the app with a model that can see.",
     "lt_empty": "The model had nothing to say. Ask in other words, or raise the temperature.",
     "lt_failed": "The answer failed ({error}). The terminal that runs the app has the details.",
+    "lt_usage": "Tokens: {answer} written, {prompt} read",
+    "lt_speed": "{speed} tokens/s",
+    "lt_no_number": "A setting is empty or no number; fill it in, or reset the settings.",
+    "lt_thanks": "Thank you; your vote is stored.",
+    "lt_vote_taken_back": "Your vote is taken back.",
+    # What went wrong; `{error}` is the sentence that programs and the terminal get.
+    "lt_error": "{error}",
+    "lt_queue_full": "Too many questions are in line; try again in a minute.",
+    "lt_unreachable": "The model’s server did not answer: {error}",
+    "lt_memory_full": "The memory for the model is full; start a new conversation, shorten the question "
+    "or choose fewer new tokens.",
+    "lt_picture_too_large": "{error}",
+    "lt_picture_unreadable": "{error}",
 }
 
 CHINESE = {
     "lt_tagline": "与你自己训练的、看得见的助手对话",
-    "lt_text_chat": "文字对话",
-    "lt_picture_chat": "图片对话",
-    "lt_text_welcome": "## 想聊点什么？\n直接输入问题；也可以添加、拖放或粘贴图片。",
-    "lt_text_welcome_blind": "## 想聊点什么？\n直接输入问题。此模型只能阅读文字。",
-    "lt_picture_welcome": "## 针对图片提问\n选择示例图片或添加自己的图片，然后提问。",
-    "lt_text_placeholder": "输入问题",
-    "lt_picture_placeholder": "针对图片提问",
+    "lt_chat": "对话",
+    "lt_welcome": "## 想聊点什么？\n直接输入问题；也可以添加、拖放、粘贴或拍摄图片。",
+    "lt_welcome_blind": "## 想聊点什么？\n直接输入问题。此模型只能阅读文字。",
+    "lt_placeholder": "输入问题",
     "lt_conversation": "对话",
     "lt_question": "你的问题",
     "lt_picture": "图片",
-    "lt_samples": "示例图片",
-    "lt_clear": "清空",
+    "lt_you": "你",
+    "lt_photo": "拍照",
+    "lt_camera": "相机",
+    "lt_open_camera": "打开相机",
+    "lt_capture": "拍摄",
+    "lt_conversations": "对话列表",
+    "lt_new": "新对话",
+    "lt_delete": "删除“{title}”",
+    "lt_none_kept": "对话保存在此浏览器中。",
+    "lt_not_kept": "此浏览器不保存内容；关闭页面后对话即消失。",
+    "lt_close": "关闭",
+    "lt_download": "下载",
+    "lt_markdown": "Markdown",
+    "lt_json": "JSON",
+    "lt_offline": "无法连接应用。请确认它仍在运行；对话已保存在此浏览器中。",
+    "lt_file_too_large": "{name} 超过 {limit} MB；请缩小图片后重新添加。",
     "lt_settings": "设置",
-    "lt_max_length": "最大长度",
-    "lt_max_length_info": "回答最多包含的 token 数（一个 token 约为一个多汉字）",
+    "lt_system": "系统提示词",
+    "lt_system_info": "在对话开始前告诉模型",
+    "lt_max_length": "最大新 token 数",
+    "lt_max_length_info": "一个 token 约为一个多汉字",
     "lt_temperature": "温度",
-    "lt_temperature_info": "0 最确定、可重复；越高变化越多",
+    "lt_temperature_info": "0 可重复；越高变化越多",
     "lt_top_p": "Top-p",
-    "lt_top_p_info": "只在累计概率达到此值的候选词中选取",
+    "lt_top_p_info": "只取最可能的这部分词",
+    "lt_penalty": "重复惩罚",
+    "lt_penalty_info": "1 为关闭；越高重复越少",
+    "lt_seed": "随机种子",
+    "lt_seed_info": "留空为随机",
+    "lt_course": "课程预设",
+    "lt_reset": "重置",
     "lt_ask_france": "法国的首都是哪里？",
     "lt_ask_vegetables": "说出三种蔬菜。",
     "lt_ask_story": "写一个关于灯塔的小故事。",
@@ -78,11 +139,21 @@ CHINESE = {
     "lt_in_line": "模型正忙；你前面还有 {ahead} 个问题",
     "lt_stopped": "已停止。",
     "lt_need_question": "请先输入问题。",
-    "lt_need_picture": "请先选择示例或添加图片，再提问。",
     "lt_busy": "正在回答；请等待完成或先停止。",
     "lt_blind": "此模型只能阅读文字：请移除图片，或用能看图的模型启动应用。",
     "lt_empty": "模型没有给出内容。请换个问法，或提高温度。",
     "lt_failed": "回答失败（{error}）。详情请看运行本应用的终端。",
+    "lt_usage": "token：写出 {answer}，读入 {prompt}",
+    "lt_speed": "{speed} token/秒",
+    "lt_no_number": "有一项设置为空或不是数字；请填写，或重置设置。",
+    "lt_thanks": "谢谢，你的评价已保存。",
+    "lt_vote_taken_back": "已撤回评价。",
+    "lt_error": "出错了：{error}",
+    "lt_queue_full": "排队的问题太多；请一分钟后再试。",
+    "lt_unreachable": "模型服务器没有回应：{error}",
+    "lt_memory_full": "模型的内存（显存）已满；请开始新对话、缩短问题，或减少最大新 token 数。",
+    "lt_picture_too_large": "图片太大；请缩小后再上传。（{error}）",
+    "lt_picture_unreadable": "图片无法读取；请换成 PNG、JPEG、WebP、GIF 或 BMP 文件。（{error}）",
 }
 
 _TEXTS: dict[Language, dict[str, str]] = {"en": ENGLISH, "zh": CHINESE}
@@ -92,7 +163,7 @@ def translations(model_speaks_chinese: bool) -> dict[str, dict[str, str]]:
     """All texts by locale, for the browser. Questions are offered only in a language that the model knows."""
     chinese = dict(CHINESE)
     if not model_speaks_chinese:
-        chinese |= {key: ENGLISH[key] for key in TEXT_QUESTIONS + PICTURE_QUESTIONS}
+        chinese |= {key: ENGLISH[key] for key in (*TEXT_QUESTIONS, *PICTURE_QUESTIONS)}
     return {"en": ENGLISH, "zh-CN": chinese, "zh-TW": chinese, "zh": chinese}
 
 
@@ -104,3 +175,18 @@ def browser_language(accept_language: str | None) -> Language:
 def say(key: str, language: Language, **values: object) -> str:
     """One text, with its `{names}` filled in."""
     return _TEXTS[language][key].format(**values)
+
+
+def explain(error: UserError, language: Language) -> str:
+    """What went wrong, and how to mend it, in the visitor's language."""
+    key = next((key for kind, key in _REMEDIES if isinstance(error, kind)), "lt_error")
+    return say(key, language, error=error)
+
+
+_REMEDIES: tuple[tuple[type[UserError], str], ...] = (
+    (BusyError, "lt_queue_full"),
+    (MemoryFullError, "lt_memory_full"),
+    (RemoteError, "lt_unreachable"),
+    (PictureTooLargeError, "lt_picture_too_large"),
+    (PictureError, "lt_picture_unreadable"),
+)

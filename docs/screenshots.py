@@ -26,18 +26,32 @@ SHOTS = {
     "web_phone_light": (390, 844, "light", "en-US"),
     "web_phone_dark": (390, 844, "dark", "en-US"),
 }
+FIRST_SCREENS = {"web_desk_light": "web_first_desk", "web_phone_light": "web_first_phone"}
 
 
-def ask_about_sample(page: Page, url: str) -> None:
-    """Open the picture chat, choose the second sample and ask the offered questions about it."""
-    page.goto(url)
-    page.get_by_role("tab").nth(1).click()
-    page.locator("#lt-samples button").nth(1).click()
-    page.locator("#lt-picture img").wait_for()
-    for answers, question in enumerate(("#lt-ask-shape", "#lt-ask-colour"), 1):
-        page.locator(question).click()
-        page.locator("#lt-picture-chat .bot.message").nth(answers - 1).wait_for(timeout=ANSWER_MS)
-        page.locator("#lt-picture-box .submit-button").wait_for(timeout=ANSWER_MS)
+def ask(page: Page, question: str, answers: int) -> None:
+    """Ask and wait until so many answers are there."""
+    page.fill("#lt-box textarea", question)
+    page.press("#lt-box textarea", "Enter")
+    wait(page, answers)
+
+
+def wait(page: Page, answers: int) -> None:
+    """Until so many answers are there, and the last is written to its end."""
+    page.locator("#lt-chat .bot.message").nth(answers - 1).wait_for(timeout=ANSWER_MS)
+    page.locator("#lt-box .submit-button").wait_for(timeout=ANSWER_MS)
+
+
+def talk(page: Page) -> None:
+    """A conversation in text, and then one about a sample picture."""
+    page.locator("#lt-ask-vegetables").click()
+    wait(page, 1)
+    page.locator(".lt-fresh:visible").first.click()
+    page.locator("#lt-ask-shape").click()
+    wait(page, 1)
+    ask(page, "What color is the shape?", 2)
+    page.locator("#lt-chat").get_by_role("button").last.click()
+    page.locator("#lt-status p").wait_for()
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)
 
@@ -59,7 +73,12 @@ def main(url: str) -> None:
                 viewport={"width": width, "height": height}, color_scheme=scheme, locale=locale
             )
             page = context.new_page()
-            ask_about_sample(page, url)
+            page.goto(url)
+            page.locator("#lt-cards").wait_for()
+            page.wait_for_timeout(500)
+            if name in FIRST_SCREENS:
+                save(page.screenshot(), OUT / f"{FIRST_SCREENS[name]}.png")
+            talk(page)
             save(page.screenshot(), OUT / f"{name}.png")
             context.close()
         browser.close()

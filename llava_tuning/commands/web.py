@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -34,6 +35,13 @@ def register(app: typer.Typer) -> None:
         api_key_variable: Annotated[
             str, typer.Option(help="Environment variable that holds that server's API key, if it wants one.")
         ] = "OPENAI_API_KEY",
+        feedback: Annotated[
+            Path | None,
+            typer.Option(
+                help="Directory for the votes on answers.",
+                show_default="~/.local/share/llava-tuning/feedback",
+            ),
+        ] = None,
     ) -> None:
         """Chat with a model in the browser, about text and pictures, and serve it to programs at /v1.
 
@@ -42,4 +50,4 @@ def register(app: typer.Typer) -> None:
         from app.server import chosen_remote, serve
 
         remote = chosen_remote(backend, base_url, model, api_key_variable)
-        serve(model or "default", host, port, remote)
+        serve(model or "default", host, port, remote, feedback)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from llava_tuning.data.embedded_pictures import save_data_url
+from llava_tuning.data.feedback import liked_conversations
 from llava_tuning.data.load import record_label
 from llava_tuning.data.records import Record, read_json_rows, write_json
 from llava_tuning.data.structure import row_problems
@@ -56,6 +57,9 @@ def convert_file(
 ) -> Conversion:
     """Convert a JSON or JSONL file to LLaVA records; `out` ending in .jsonl becomes JSON lines.
 
+    Of the web app's votes only what got a thumb up is written (see `data/feedback.py`); their pictures are
+    relative to the votes' directory.
+
     Pictures inside the file (`data:` addresses) are written, as they come, to the folder
     `<name of out>_images` beside `out` and named relative to it; paths of pictures are kept as they are.
 
@@ -75,7 +79,7 @@ def convert_file(
         raise UserError(f"{out}: a result is JSON; let its name end in .json or .jsonl")
     records: list[Record] = []
     skipped: list[str] = []
-    for index, row in read_json_rows(source):
+    for index, row in liked_conversations(read_json_rows(source)):
         try:
             records.append(convert_row(row, f"{source.stem}-{index}", out, format))
         except Unconvertible as error:
@@ -83,6 +87,8 @@ def convert_file(
             if not skip_bad:
                 raise UserError(message) from None
             skipped.append(message)
+    if not records and not skipped:
+        raise UserError(f"{source}: no vote in it is a thumb up; collect some in the web app first")
     if not records:
         raise UserError(f"{source}: none of its {len(skipped)} records can be converted; first, {skipped[0]}")
     return Conversion(write_json(out, records), skipped)

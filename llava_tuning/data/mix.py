@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from llava_tuning.data.convert import Unconvertible, convert_row
+from llava_tuning.data.feedback import liked_conversations
 from llava_tuning.data.load import record_label
 from llava_tuning.data.records import Record, read_json_rows, write_json
 from llava_tuning.data.structure import row_problems
@@ -124,7 +125,7 @@ def warnings(parts: Sequence[Part]) -> list[str]:
 def _read(path: Path) -> tuple[list[Record], int]:
     """The records of a file, and how many of them were in another shape."""
     records, converted = [], 0
-    for index, row in read_json_rows(path):
+    for index, row in liked_conversations(read_json_rows(path)):
         if not row_problems(row):
             records.append(Record.model_validate(row))
             continue

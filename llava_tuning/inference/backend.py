@@ -84,6 +84,10 @@ class BusyError(UserError):
     """The question may be asked again a little later, as it is."""
 
 
+class MemoryFullError(UserError):
+    """The question with its answer does not fit into the GPU's memory, or the machine's."""
+
+
 class RemoteError(UserError):
     """The server that runs the model failed, not the question. `replied`: it could be asked, and said so."""
 
@@ -117,6 +121,7 @@ class ChatBackend(Protocol):
 
         Raises:
             UserError: pictures for a model without eyes, or a question longer than the context.
+            MemoryFullError: it does not fit into the memory.
             RemoteError, BusyError: the server that runs the model cannot answer, or not now.
         """
         ...

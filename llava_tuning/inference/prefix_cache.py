@@ -73,6 +73,11 @@ class PrefixCache:
             while sum(len(kept.tokens) for kept in self._prefixes) > self._kept_tokens:
                 self._prefixes.pop(0)
 
+    def clear(self) -> None:
+        """Forget all: the memory is needed."""
+        with self._lock:
+            self._prefixes.clear()
+
 
 class PictureCache:
     """Features of the pictures seen last. Safe to use from several threads at once."""

@@ -14,13 +14,17 @@ from PIL import Image
 from transformers import DynamicCache
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings
+from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings, MemoryFullError
 from llava_tuning.inference.context import check_messages, fit_context
 from llava_tuning.inference.decoding import Sampler, StopTexts, TextStream
 from llava_tuning.inference.loading import LoadedModel, load_model
 from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
 from llava_tuning.models.llava import tokens_per_image
+
+_MEMORY_FULL = (
+    "the GPU's memory is full; start a new conversation, shorten the question or choose fewer new tokens"
+)
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,9 @@ class TransformersBackend:
             else:
                 if last := until.push(text.finish()) + until.finish():
                     yield last
+        except torch.OutOfMemoryError:
+            self._prefixes.clear()
+            raise MemoryFullError(_MEMORY_FULL) from None
         except GeneratorExit:  # any other error leaves half of a token read: nothing is kept
             self._keep(prefix, names)
             raise

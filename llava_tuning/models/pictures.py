@@ -22,6 +22,14 @@ _SENT = {
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
+class PictureError(UserError):
+    """The picture cannot be read."""
+
+
+class PictureTooLargeError(PictureError):
+    """The picture has more than MAX_PIXELS."""
+
+
 def open_picture(source: str | Path | bytes) -> Image.Image:
     """Decode one picture to RGB, upright (EXIF orientation applied), first frame, alpha on white.
 
@@ -29,7 +37,8 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
         source: a file's path, or the file's bytes. Addresses are never fetched.
 
     Raises:
-        UserError: the file is missing, no picture of a supported format, truncated, or over MAX_PIXELS.
+        UserError: the file is missing.
+        PictureError: no picture of a supported format, truncated, or (PictureTooLargeError) over MAX_PIXELS.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
@@ -41,7 +50,7 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
     try:
         with Image.open(stream, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise UserError(
+                raise PictureTooLargeError(
                     f"{name}: {image.width}×{image.height} pixels are more than {MAX_PIXELS:,}; "
                     "make it smaller"
                 )
@@ -49,11 +58,13 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             return _on_white(upright)
     except UnidentifiedImageError:
-        raise UserError(
+        raise PictureError(
             f"{name}: not a picture in PNG, JPEG, WebP, GIF or BMP format; convert or replace the file"
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: unreadable or truncated picture ({error}); replace the file") from None
+    except Image.DecompressionBombError:
+        raise PictureTooLargeError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PictureError(f"{name}: unreadable or truncated picture ({error}); replace the file") from None
 
 
 def picture_from_data_url(url: str) -> Image.Image:

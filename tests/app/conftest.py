@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,8 @@ ARGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",  # a camera that shows a moving shape
+    "--use-fake-ui-for-media-stream",
 ]
 
 
@@ -45,9 +48,64 @@ def open_page(app, browser):
         page.requested = []
         page.on("request", lambda request: page.requested.append(request.url))
         page.goto(app.url)
-        page.locator("#lt-text-box textarea").wait_for()
+        page.locator("#lt-box textarea").wait_for()
         return page
 
     yield open_page
     for context in contexts:
         context.close()
+
+
+class ChatPage:
+    """The chat as a visitor uses it."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+        self.rows = page.locator("#lt-chat .message-row")
+        self.questions = page.locator("#lt-chat .user.message")
+        # The assistant's bubbles that hold words, not the dots of one that is awaited.
+        self.answers = page.locator("#lt-chat .bot.message:not(:has(.lt-typing))")
+        self.pictures = page.locator("#lt-chat .user.message img")
+        self.status = page.locator("#lt-status p")
+        self.kept = page.locator(".lt-open")
+
+    def ask(self, question: str) -> None:
+        self.page.fill("#lt-box textarea", question)
+        self.page.press("#lt-box textarea", "Enter")
+
+    def attach(self, picture: Path) -> None:
+        before = self.page.locator("#lt-box .thumbnail-item").count()
+        self.page.set_input_files("#lt-box input[type=file]", picture)
+        self.page.locator("#lt-box .thumbnail-item").nth(before).wait_for()
+
+    def answer(self, number: int = 1) -> str:
+        """Wait until an answer is written, and return it without the counts below it."""
+        self.answers.nth(number - 1).wait_for()
+        self.page.locator("#lt-box .submit-button").wait_for()
+        said = self.answers.nth(number - 1).locator(".prose")
+        counts = said.locator(".lt-usage")
+        return said.inner_text().removesuffix(counts.inner_text() if counts.count() else "").strip()
+
+    def set(self, name: str, value: object) -> None:
+        """Fill one of the settings."""
+        field = f"#lt-{name} :is(input[type=number], textarea, input:not([type]), input[type=text])"
+        self.page.locator(field).first.fill(str(value))
+        self.page.locator(field).first.press("Tab")
+
+    def press(self, name: str, number: int = 0) -> None:
+        """Press a button below a message by its label."""
+        self.page.locator("#lt-chat").get_by_role("button", name=name, exact=True).nth(number).click()
+
+    def begin_anew(self) -> None:
+        self.page.click("#lt-list .lt-fresh")
+        self.page.locator("#lt-cards").wait_for()
+
+    def settle(self) -> None:
+        """Let a growing answer, if one still grows, show it."""
+        self.page.wait_for_timeout(1500)
+
+
+@pytest.fixture
+def open_chat(open_page):
+    """Opens the chat as a new visitor; keyword arguments as for `open_page`."""
+    return lambda **options: ChatPage(open_page(**options))

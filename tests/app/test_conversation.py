@@ -1,4 +1,4 @@
-"""What the server remembers of its visitors."""
+"""Conversations as programs send them, and what the page says."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ import pytest
 from PIL import Image
 
 from app import conversation
-from app.conversation import Conversations, read_messages, receive_picture
+from app.conversation import read_messages, receive_picture
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS, browser_language, translations
 from llava_tuning.errors import UserError
 from llava_tuning.models.pictures import picture_to_data_url
-
-
-def test_sessions_and_tabs_are_apart_and_leaving_stops_and_forgets():
-    chats = Conversations()
-    chat = chats.of("a", "text")
-    assert chat is chats.of("a", "text")
-    assert len({id(c) for c in (chat, chats.of("a", "picture"), chats.of("b", "text"))}) == 3
-    cancel = chat.begin()
-    chats.forget("a")
-    assert cancel.is_set() and not chat.finish(cancel)
-    assert chats.of("a", "text") is not chat
-
-
-def test_the_oldest_conversation_goes_when_there_are_too_many(monkeypatch):
-    monkeypatch.setattr(conversation, "MAX_CONVERSATIONS", 2)
-    chats = Conversations()
-    oldest = chats.of("a", "text")
-    cancel = oldest.begin()
-    chats.of("b", "text")
-    chats.of("c", "text")
-    assert cancel.is_set()
-    assert chats.of("a", "text") is not oldest
 
 
 def test_a_huge_picture_is_kept_small_and_a_bad_one_named_without_its_folder(tmp_path):
@@ -50,7 +28,7 @@ def test_both_languages_say_everything_with_the_same_blanks():
 
 
 def test_questions_are_offered_in_a_language_that_the_model_knows():
-    for key in TEXT_QUESTIONS + PICTURE_QUESTIONS:
+    for key in (*TEXT_QUESTIONS, *PICTURE_QUESTIONS):
         assert translations(model_speaks_chinese=False)["zh-CN"][key] == ENGLISH[key]
         assert translations(model_speaks_chinese=True)["zh-CN"][key] == CHINESE[key]
 

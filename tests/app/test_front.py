@@ -83,11 +83,8 @@ def test_the_page_answers_from_the_server_behind_it(front, browser):
     context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(front.url)
-    page.get_by_role("tab", name="Picture chat").click()
-    page.locator("#lt-samples button").nth(1).click()
-    page.locator("#lt-picture img").wait_for()
     page.click("#lt-ask-shape")
-    page.locator("#lt-picture-chat .bot.message", has_text="circle").wait_for()
+    page.locator("#lt-chat .bot.message", has_text="circle").wait_for()
     context.close()
 
 

@@ -8,9 +8,13 @@ import json
 
 import openai
 import pytest
+from fastapi.testclient import TestClient
 from PIL import Image
 
+from app.engine import Engine
+from app.openai_api import openai_api
 from app.openai_request import MAX_BODY
+from llava_tuning.inference.backend import MemoryFullError
 from llava_tuning.models.pictures import encode_picture
 
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
@@ -153,3 +157,17 @@ def test_a_text_model_refuses_pictures(text_app):
             client.chat.completions.create(
                 model=model.id, messages=[{"role": "user", "content": [picture(DOT)]}]
             )
+
+
+def test_a_full_memory_is_the_servers_fault():
+    class Full:
+        name, sees, max_length, at_once = "full", False, 100, 1
+
+        def stream(self, messages, settings, cancel=None):
+            raise MemoryFullError("the GPU's memory is full; shorten the question")
+            yield
+
+    reply = TestClient(openai_api(Engine(Full()))).post(
+        "/chat/completions", json={"model": "full", "messages": FRANCE}
+    )
+    assert reply.status_code == 503 and reply.json()["error"]["code"] == "memory_full"

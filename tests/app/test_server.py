@@ -48,7 +48,10 @@ def test_a_missing_model_is_named_before_anything_is_loaded(tmp_path):
     assert loaded == "[]"
 
 
-@pytest.mark.parametrize("flags", [("--port", "99999"), ("--host", "no.such.host.invalid")])
+@pytest.mark.parametrize(
+    "flags",
+    [("--port", "99999"), ("--host", "no.such.host.invalid"), ("--feedback", "/dev/null/votes")],
+)
 def test_an_impossible_address_exits_2(flags, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["llava-tuning", "web", *flags])
     with pytest.raises(SystemExit) as stop:
@@ -111,11 +114,11 @@ def test_a_picture_that_was_not_uploaded_is_not_opened(app, tmp_path):
     secret = tmp_path / "secret.png"
     Image.new("RGB", (8, 8)).save(secret)
     config = json.load(urllib.request.urlopen(f"{app.url}/config"))
-    picture = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "lt-picture")
-    change = next(d for d in config["dependencies"] if [picture, "change"] in d["targets"])
+    picture = next(c["id"] for c in config["components"] if c["props"].get("elem_id") == "lt-camera")
+    taken = next(d for d in config["dependencies"] if [picture, "input"] in d["targets"])
     body = {
-        "data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}],
-        "fn_index": change["id"],
+        "data": [{"path": str(secret), "meta": {"_type": "gradio.FileData"}}, None],
+        "fn_index": taken["id"],
         "session_hash": "forged",
     }
     request = urllib.request.Request(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from llava_tuning.inference.backend import GREEDY, ChatMessage, load_backend
+from llava_tuning.inference.backend import GREEDY, ChatMessage, MemoryFullError, load_backend
 from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.inference.transformers_backend import TransformersBackend
 
@@ -155,9 +155,10 @@ def test_a_failed_answer_leaves_nothing_behind(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")  # stands for a GPU that is full
 
+    ask(backend, [ChatMessage("user", "What is the capital of Italy?")])  # is kept, until memory is short
     with monkeypatch.context() as patch:
         patch.setattr(backend, "_forward", full)
-        with pytest.raises(torch.OutOfMemoryError):
+        with pytest.raises(MemoryFullError, match="start a new conversation"):
             ask(backend, [ChatMessage("user", "What is the capital of France?")])
     assert not backend._prefixes._prefixes
     assert "Paris" in ask(backend, [ChatMessage("user", "What is the capital of France?")])

@@ -1,0 +1,133 @@
+"""A question's way from the page to the model, and the answer's way back."""
+
+from __future__ import annotations
+
+import html
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.chats import Chat, Exchange, Question, Usage, chat_messages
+from app.engine import Engine, Waiting
+from app.markdown import formatted
+from app.strings import Language, explain, say
+from app.transcript import TYPING, kept_by_browser, shown, shown_answer, shown_question, thumbs
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import Finished, GenerationSettings
+
+REDRAW_SECONDS = 0.05  # a browser redraws the growing answer at most this often
+SAME: Any = gr.skip()
+
+
+class Updates(NamedTuple):
+    """Of the chatbot, the question's box, the status line, and the browser's list of conversations."""
+
+    chatbot: Any
+    box: Any
+    status: Any
+    kept: Any
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A question that takes the place of exchange `number` of a chat, and of those after it.
+
+    Args:
+        to_box: whether it returns to the box where it gets no answer.
+    """
+
+    chat: Chat
+    number: int
+    question: Question
+    system: str
+    settings: GenerationSettings
+    language: Language
+    to_box: bool
+
+
+def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
+    """Stream the answer and remember both sides; where there is none, the chat stays as it was."""
+    chat, language = asking.chat, asking.language
+    if chat.cancel is not None:
+        yield unchanged(note(say("lt_busy", language)))
+        return
+    cancel, name = chat.begin(), chat.id
+    before = chat.exchanges[: asking.number]
+    question = [*shown(before, language), shown_question(asking.question, language)]
+    messages = [*chat_messages(asking.system, before), asking.question.message()]
+    text, status, usage = "", "", None
+    try:
+        box = gr.update(value={"text": "", "files": []}) if asking.to_box else gr.update()
+        chatbot = gr.update(value=[*question, shown_answer(TYPING)], feedback_value=thumbs(before))
+        yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", SAME)
+        drawn = began = 0.0
+        for piece in engine.stream(messages, asking.settings, cancel):
+            if isinstance(piece, Waiting):
+                yield unchanged(note(say("lt_in_line", language, ahead=piece.ahead)))
+                continue
+            if isinstance(piece, Finished):
+                usage = _usage(piece, time.monotonic() - began if began else 0.0)
+                continue
+            began = began or time.monotonic()
+            text += piece
+            if time.monotonic() - drawn >= REDRAW_SECONDS and chat.cancel is cancel:
+                yield unchanged("", chatbot=[*question, shown_answer(formatted(text))])
+                drawn = time.monotonic()
+    except UserError as error:
+        status = problem(explain(error, language))
+    except Exception as error:
+        traceback.print_exc()
+        status = problem(say("lt_failed", language, error=f"{type(error).__name__}: {error}"))
+    finally:
+        stopped = cancel.is_set()
+        mine = chat.finish(cancel)
+    if not mine:  # another conversation took its place; pieces of this may still be on their way to the page
+        written = (Exchange(asking.question, text.strip()),) if text.strip() else ()
+        left = kept_by_browser(Chat(name, asking.system, (*before, *written))) | {"left": True}
+        page = Updates(shown(chat.exchanges, language), idle(), SAME, SAME)
+        yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
+        return
+    status = status or (note(say("lt_stopped", language)) if stopped else "")
+    kept, box = SAME, idle()
+    if text := text.strip():
+        chat.system = asking.system
+        # Not `before`: there may be votes since.
+        chat.exchanges = (*chat.exchanges[: asking.number], Exchange(asking.question, text, usage))
+        kept = kept_by_browser(chat)
+    else:
+        status = status or note(say("lt_empty", language))
+        if asking.to_box:
+            files = [str(picture.path) for picture in asking.question.pictures]
+            box |= {"value": {"text": asking.question.text, "files": files}}
+    chatbot = gr.update(value=shown(chat.exchanges, language), feedback_value=thumbs(chat.exchanges))
+    yield Updates(chatbot, box, status, kept)
+
+
+def unchanged(status: Any = SAME, chatbot: Any = SAME, kept: Any = SAME) -> Updates:
+    """The page as it is, but for what is given."""
+    return Updates(chatbot, SAME, status, kept)
+
+
+def idle() -> dict[str, Any]:
+    """The question's box with its send button; what was typed meanwhile stays."""
+    return dict(gr.update(submit_btn=True, stop_btn=False))
+
+
+def note(text: str) -> str:
+    """Something that the visitor should know, for the status line."""
+    return f'<p class="lt-note" role="status">{html.escape(text)}</p>'
+
+
+def problem(text: str) -> str:
+    """Something that the visitor must mend, for the status line."""
+    return f'<p class="lt-problem" role="alert">{html.escape(text)}</p>'
+
+
+def _usage(finished: Finished, seconds: float) -> Usage | None:
+    if finished.prompt_tokens is None or finished.answer_tokens is None:
+        return None
+    return Usage(finished.prompt_tokens, finished.answer_tokens, seconds)

@@ -1,0 +1,170 @@
+"""The chat: what is where. What happens is in `app/handlers.py`, in the browser in `chat.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.answering import Updates
+from app.handlers import Handlers
+from app.pages.chat_settings import build_settings
+from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
+
+SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
+SCRIPTS = [Path(__file__).with_name(name) for name in ("chat_kept.js", "chat.js")]
+MAX_UPLOAD_MB = 20
+FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
+
+# The mark of the page's title and of empty conversations.
+EYE = (
+    '<svg class="lt-eye" viewBox="0 0 32 32" aria-hidden="true">'
+    '<path d="M2.5 16S7.5 6.5 16 6.5 29.5 16 29.5 16 24.5 25.5 16 25.5 2.5 16 2.5 16Z"/>'
+    '<circle cx="16" cy="16" r="4.6"/></svg>'
+)
+_CLOSE = '<button class="lt-close lt-icon" data-label="lt_close">×</button>'
+_LIST = (
+    f'<div class="lt-list"><div class="lt-list-head"><h2 data-text="lt_conversations"></h2>{_CLOSE}</div>'
+    '<button class="lt-fresh lt-wide" data-text="lt_new"></button>'
+    '<ul class="lt-kept"></ul><p class="lt-hint"></p></div>'
+)
+_PHONE_BAR = (
+    '<div class="lt-bar">'
+    '<button class="lt-icon" data-panel="lt-list" data-label="lt_conversations">☰</button>'
+    '<button class="lt-fresh lt-icon" data-label="lt_new">＋</button>'
+    '<button class="lt-icon" data-panel="lt-settings" data-label="lt_settings">⚙</button></div>'
+)
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# The engine queues questions; were Gradio to do it, nobody could say how many come first, or stop in line.
+_ASKING = _QUIET | {"concurrency_limit": None}
+_AT_ONCE = _QUIET | {"queue": False}
+
+
+def build(handlers: Handlers, text: gr.I18n) -> None:
+    """The chat of one model, within a page."""
+    sees = handlers.engine.backend.sees
+    with gr.Row(elem_classes="lt-chat-page"):
+        with gr.Column(scale=0, min_width=236, elem_id="lt-list", elem_classes="lt-panel"):
+            kept = gr.HTML(
+                html_template=_LIST,
+                js_on_load="\n".join(script.read_text(encoding="utf-8") for script in SCRIPTS),
+                texts={"en": ENGLISH, "zh": CHINESE},
+                max_mb=MAX_UPLOAD_MB,
+                apply_default_css=False,
+            )
+            _downloads(handlers, text)
+        with gr.Column(scale=4, min_width=280, elem_classes="lt-chat-main"):
+            gr.HTML(_PHONE_BAR, apply_default_css=False)
+            chatbot = gr.Chatbot(
+                label=text("lt_conversation"),
+                show_label=False,
+                placeholder=f"{EYE}\n\n{text('lt_welcome' if sees else 'lt_welcome_blind')}",
+                buttons=["copy"],
+                editable="user",
+                height="100%",
+                elem_id="lt-chat",
+                elem_classes="lt-chat",
+            )
+            status = gr.HTML("", elem_id="lt-status", elem_classes="lt-status")
+            cards = _cards(text, sees)
+            box = _box(handlers, text, sees)
+        with gr.Column(scale=0, min_width=264, elem_id="lt-settings", elem_classes="lt-panel"):
+            gr.HTML(
+                f'<div class="lt-list-head"><h2 data-text="lt_settings"></h2>{_CLOSE}</div>',
+                apply_default_css=False,
+            )
+            with gr.Group(elem_classes="lt-settings"):
+                settings = build_settings(text)
+
+    out = [chatbot, box, status, kept]
+    # Without Gradio's preprocessing: pictures are decoded in one place, which says what is wrong with them.
+    box.submit(handlers.ask, [box, *settings], out, preprocess=False, **_ASKING)
+    for card, sample in cards:
+        words = f"document.getElementById('{card.elem_id}').innerText.trim()"  # in the language of the page
+        js = f"(box, ...rest) => [{{text: {words}, files: []}}, ...rest]"
+        listener = _asking_about(handlers, sample)
+        card.click(listener, [box, *settings], out, js=js, preprocess=False, **_ASKING)
+    chatbot.retry(handlers.retry, settings, out, **_ASKING)
+    chatbot.edit(handlers.edit, settings, out, **_ASKING)
+    chatbot.undo(handlers.undo, None, out, **_AT_ONCE)
+    chatbot.like(handlers.vote, None, out, **_AT_ONCE)
+    chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")
+    kept.fresh(handlers.begin_anew, None, out, **_AT_ONCE)
+    kept.reopen(handlers.reopen, None, [*out, settings[0]], **_AT_ONCE)
+
+
+def _downloads(handlers: Handlers, text: gr.I18n) -> None:
+    with gr.Row(elem_classes="lt-downloads"):
+        for kind in ("markdown", "json"):
+            button = gr.Button(text(f"lt_{kind}"), size="sm", min_width=0, elem_id=f"lt-{kind}")
+            file = gr.JSON(visible=False)
+            button.click(_exporting(handlers, kind), None, file, **_AT_ONCE).then(
+                None, file, None, js="(file) => window.ltChat.save(file)"
+            )
+
+
+def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> gr.MultimodalTextbox:
+    """The question's box, with a camera for models that see."""
+    with gr.Column(visible=False, elem_classes="lt-camera") as camera:
+        photo = gr.Image(
+            sources=["webcam"],
+            interactive=True,
+            type="filepath",
+            label=text("lt_camera"),
+            height=260,
+            buttons=[],
+            elem_id="lt-camera",
+            webcam_options=gr.WebcamOptions(mirror=False),
+        )
+    with gr.Row(elem_classes="lt-ask"):
+        box = gr.MultimodalTextbox(
+            placeholder=str(text("lt_placeholder")),
+            label=text("lt_question"),
+            show_label=False,
+            file_types=FILE_TYPES,
+            file_count="multiple",
+            max_plain_text_length=100_000,  # a long paste stays text, as only pictures may be files
+            autofocus=True,
+            elem_id="lt-box",
+            elem_classes="lt-box",
+        )
+        take = gr.Button(text("lt_photo"), size="md", min_width=0, elem_id="lt-photo", visible=sees)
+    box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
+    taking = gr.State(False)
+    take.click(_turn, taking, [taking, camera], **_AT_ONCE)
+    added = photo.input(handlers.add_photo, [photo, box], [box, photo], preprocess=False, **_AT_ONCE)
+    added.then(_turn, taking, [taking, camera], **_AT_ONCE)
+    return box
+
+
+def _cards(text: gr.I18n, sees: bool) -> list[tuple[gr.Button, Path | None]]:
+    """Questions of the first screen, each with the sample picture that it is about."""
+    questions: dict[str, str | None] = dict.fromkeys(TEXT_QUESTIONS) | (PICTURE_QUESTIONS if sees else {})
+    cards = []
+    with gr.Row(elem_id="lt-cards"):
+        for key, name in questions.items():
+            sample = SAMPLES / name if name else None
+            button = gr.Button(text(key), icon=sample, min_width=0, elem_id=key.replace("_", "-"))
+            cards.append((button, sample))
+    return cards
+
+
+def _turn(on: bool) -> tuple[bool, Any]:
+    """Turn the camera on or off."""
+    return not on, gr.update(visible=not on)
+
+
+def _asking_about(handlers: Handlers, sample: Path | None) -> Callable[..., Iterator[Updates]]:
+    def ask(request: gr.Request, box: dict[str, Any], *settings: Any) -> Iterator[Updates]:
+        yield from handlers.ask_about(sample, request, box["text"], *settings)
+
+    return ask
+
+
+def _exporting(handlers: Handlers, kind: str) -> Callable[..., dict[str, Any] | None]:
+    def export(request: gr.Request) -> dict[str, Any] | None:
+        return handlers.export(kind, request)
+
+    return export

@@ -1,0 +1,111 @@
+"""A conversation in its written forms: on the page, as OpenAI's messages, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from app.chats import Chat, Exchange, Question, Usage
+from app.markdown import formatted, verbatim
+from app.strings import Language, say
+from app.uploads import KeptPicture
+
+TYPING = '<span class="lt-typing"><i></i><i></i><i></i></span>'  # until the first word
+_THUMB = {"up": "Like", "down": "Dislike", None: None}  # Gradio's names
+Shown = list[dict[str, str]]
+
+
+def shown(exchanges: Sequence[Exchange], language: Language) -> Shown:
+    """Messages for the chatbot component: each exchange is two, so that their place tells the exchange."""
+    messages = []
+    for exchange in exchanges:
+        answer = formatted(exchange.answer)
+        if exchange.usage:
+            answer += "\n```" if answer.count("```") % 2 else ""  # what follows is no code
+            answer += f'\n\n<p class="lt-usage">{describe_usage(exchange.usage, language)}</p>'
+        messages += [shown_question(exchange.question, language), shown_answer(answer)]
+    return messages
+
+
+def shown_question(question: Question, language: Language) -> dict[str, str]:
+    """A question for the chatbot component, its pictures before its text."""
+    # As part of the text: beside one, the component's own pictures would break its editing of the question.
+    pictures = "".join(
+        f'<img class="lt-picture" src="gradio_api/file={quote(str(picture.path))}" '
+        f'alt="{say("lt_picture", language)}">'
+        for picture in question.pictures
+    )
+    return {"role": "user", "content": f"{pictures}\n\n{verbatim(question.text)}".strip()}
+
+
+def shown_answer(answer: str) -> dict[str, str]:
+    """An answer, already formatted, for the chatbot component."""
+    return {"role": "assistant", "content": answer}
+
+
+def thumbs(exchanges: Sequence[Exchange]) -> list[str | None]:
+    """The votes as the chatbot component names them, one for each answer."""
+    return [_THUMB[exchange.vote] for exchange in exchanges]
+
+
+def describe_usage(usage: Usage, language: Language) -> str:
+    """Speed and token counts in words."""
+    words = say("lt_usage", language, answer=usage.answer_tokens, prompt=f"{usage.prompt_tokens:,}")
+    speed = usage.tokens_per_s
+    return words if speed is None else f"{words} · {say('lt_speed', language, speed=f'{speed:.0f}')}"
+
+
+def messages_of(
+    system: str, exchanges: Sequence[Exchange], address: Callable[[KeptPicture], str] = KeptPicture.data_url
+) -> list[dict[str, Any]]:
+    """A conversation as OpenAI's messages, which `read_messages` and `llava-tuning data convert` read.
+
+    Answers have two fields besides, where known: `usage` and `vote`.
+
+    Args:
+        address: what to write for a picture.
+    """
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    for exchange in exchanges:
+        asked, usage = exchange.question, exchange.usage
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": address(picture)}} for picture in asked.pictures
+        ]
+        content = [*parts, {"type": "text", "text": asked.text}] if parts else asked.text
+        answer: dict[str, Any] = {"role": "assistant", "content": exchange.answer}
+        if usage:
+            answer["usage"] = {
+                "prompt_tokens": usage.prompt_tokens,
+                "answer_tokens": usage.answer_tokens,
+                "seconds": round(usage.seconds, 3),
+            }
+        if exchange.vote:
+            answer["vote"] = exchange.vote
+        messages += [{"role": "user", "content": content}, answer]
+    return messages
+
+
+def markdown_of(chat: Chat, model: str, language: Language) -> str:
+    """A conversation as Markdown to read, its pictures inside."""
+    parts = [f"# {chat.title}"]
+    if chat.system:
+        parts.append(f"> {chat.system}".replace("\n", "\n> "))
+    for exchange in chat.exchanges:
+        pictures = "\n\n".join(f"![]({picture.data_url()})" for picture in exchange.question.pictures)
+        parts += [f"## {say('lt_you', language)}", pictures, exchange.question.text]
+        parts += [f"## {model}", exchange.answer.replace("![", "!\\[")]  # no picture from elsewhere
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def kept_by_browser(chat: Chat) -> dict[str, Any]:
+    """The conversation for the browser's list, with the pictures that the browser has not got yet."""
+    pictures = {
+        picture.name: picture.data_url()
+        for exchange in chat.exchanges
+        for picture in exchange.question.pictures
+        if picture.name not in chat.told
+    }
+    chat.told |= pictures.keys()
+    messages = messages_of(chat.system, chat.exchanges, lambda picture: picture.name)
+    return {"id": chat.id, "title": chat.title, "messages": messages, "pictures": pictures}

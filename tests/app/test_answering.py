@@ -1,0 +1,146 @@
+"""What a visitor reads when something goes wrong, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from app.answering import Asking, Updates, answer
+from app.chats import Chat, Exchange, Question
+from app.engine import MAX_WAITING, Engine
+from app.strings import explain
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import (
+    BusyError,
+    ChatMessage,
+    Finished,
+    GenerationSettings,
+    MemoryFullError,
+    RemoteError,
+)
+from llava_tuning.models.pictures import PictureError, PictureTooLargeError
+
+BEFORE = Exchange(Question("Hello"), "Hi.")
+
+
+class Raising:
+    """A backend that fails after its first words, or gives none."""
+
+    name, sees, max_length, at_once = "raising", True, 100, 1
+
+    def __init__(self, words: Sequence[str], error: Exception | None = None) -> None:
+        self.words, self.error = words, error
+        self.asked: list[ChatMessage] = []
+
+    def stream(self, messages, settings, cancel=None):
+        self.asked = list(messages)
+        yield from self.words
+        if self.error:
+            raise self.error
+        return Finished("stop", 12, 3)
+
+
+def ask(backend: Raising, language="en", chat: Chat | None = None, number: int = 1) -> tuple[Chat, Updates]:
+    chat = chat or Chat(exchanges=(BEFORE,))
+    asking = Asking(chat, number, Question("Why?"), "Be brief.", GenerationSettings(), language, to_box=True)
+    return chat, list(answer(Engine(backend), asking))[-1]
+
+
+def test_an_answer_is_remembered_with_its_system_prompt():
+    backend = Raising(["Because ", "of you."])
+    chat, last = ask(backend)
+    assert [exchange.answer for exchange in chat.exchanges] == ["Hi.", "Because of you."]
+    assert [(m.role, m.text) for m in backend.asked] == [
+        ("system", "Be brief."),
+        ("user", "Hello"),
+        ("assistant", "Hi."),
+        ("user", "Why?"),
+    ]
+    assert last.kept["messages"][-1]["content"] == "Because of you."
+    assert chat.exchanges[1].usage.answer_tokens == 3
+
+
+def test_a_question_that_takes_an_earlier_ones_place_forgets_the_rest():
+    chat = Chat(exchanges=(BEFORE, BEFORE, BEFORE))
+    backend = Raising(["Now."])
+    ask(backend, chat=chat, number=1)
+    assert [exchange.answer for exchange in chat.exchanges] == ["Hi.", "Now."]
+    assert len(backend.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "english", "chinese"),
+    [
+        (MemoryFullError("full"), "The memory for the model is full; start a new conversation", "显存"),
+        (
+            RemoteError("the model's server cannot be reached; check that it runs"),
+            "check that it runs",
+            "没有回应",
+        ),
+        (BusyError("busy"), "Too many questions are in line; try again", "请一分钟后再试"),
+        (UserError("the question takes 900 tokens; shorten it"), "shorten it", "出错了"),
+        (KeyError("x"), "The answer failed (KeyError: 'x')", "详情请看"),
+    ],
+)
+def test_what_went_wrong_is_said_and_the_question_returns_to_the_box(error, english, chinese):
+    for language, said in (("en", english), ("zh", chinese)):
+        chat, last = ask(Raising([], error), language)
+        assert said in last.status.replace("&#x27;", "'") and 'role="alert"' in last.status
+        assert chat.exchanges == (BEFORE,) and chat.cancel is None
+        assert last.box["value"] == {"text": "Why?", "files": []}
+
+
+def test_words_that_came_before_the_failure_stay():
+    chat, last = ask(Raising(["Because "], MemoryFullError("full")))
+    assert chat.exchanges[-1].answer == "Because" and "memory" in last.status
+
+
+def test_an_answer_of_nothing_is_told():
+    chat, last = ask(Raising([" "]))
+    assert "nothing to say" in last.status and chat.exchanges == (BEFORE,)
+
+
+def test_a_full_line_is_told():
+    class Endless(Raising):
+        def stream(self, messages, settings, cancel=None):
+            yield "word"
+            cancel.wait()
+
+    engine = Engine(Endless([]))
+    cancel = threading.Event()
+    waiting = [
+        engine.stream([ChatMessage("user", "x")], GenerationSettings(), cancel) for _ in range(MAX_WAITING)
+    ]
+    for one in waiting:
+        next(one)
+    asking = Asking(Chat(), 0, Question("Why?"), "", GenerationSettings(), "en", to_box=True)
+    assert "Too many questions are in line" in list(answer(engine, asking))[-1].status
+    cancel.set()
+
+
+def test_while_an_answer_is_written_another_question_is_refused():
+    chat = Chat()
+    chat.begin()
+    _, last = ask(Raising(["x"]), chat=chat, number=0)
+    assert "wait for it or stop it" in last.status and chat.exchanges == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(PictureTooLargeError("9 pixels"), "图片太大"), (PictureError("torn"), "图片无法读取")],
+)
+def test_pictures_are_explained_in_chinese_too(error, said):
+    assert explain(error, "zh").startswith(said) and str(error) in explain(error, "zh")
+    assert explain(error, "en") == str(error)
+
+
+def test_a_vote_during_an_answer_is_not_lost():
+    chat = Chat(exchanges=(BEFORE,))
+    asking = Asking(chat, 1, Question("Why?"), "", GenerationSettings(), "en", to_box=True)
+    updates = answer(Engine(Raising(["Because."])), asking)
+    next(updates)
+    chat.vote(0, "up")
+    list(updates)
+    assert [exchange.vote for exchange in chat.exchanges] == ["up", None]

@@ -1,0 +1,151 @@
+"""Conversations that the browser keeps: reopened, continued, deleted, and saved to files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llava_tuning.data.convert import convert_file
+from llava_tuning.data.load import load_records
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def chat(open_chat):
+    """Two conversations, of which the first is about a picture and the second is open."""
+    chat = open_chat()
+    chat.page.click("#lt-ask-shape")
+    assert chat.answer() == "circle"
+    chat.begin_anew()
+    chat.ask("What is the capital of France?")
+    assert "Paris" in chat.answer()
+    chat.kept.nth(1).wait_for()
+    return chat
+
+
+def test_a_kept_conversation_is_reopened_and_the_next_question_continues_it(chat):
+    assert chat.kept.all_inner_texts() == ["What is the capital of France?", "What shape is in the image?"]
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()
+    assert chat.answer() == "circle" and chat.rows.count() == 2
+    assert chat.kept.nth(1).get_attribute("aria-current") == "true"
+    chat.ask("What color is the shape?")
+    assert chat.answer(2) == "red"
+    assert chat.kept.all_inner_texts() == ["What shape is in the image?", "What is the capital of France?"]
+
+
+def test_loading_the_page_anew_opens_what_was_open(chat):
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()
+    chat.page.reload()
+    chat.pictures.first.wait_for()
+    chat.ask("What color is the shape?")
+    assert chat.answer(2) == "red"
+
+
+def test_a_new_tab_begins_anew_and_has_the_same_list(chat):
+    other = chat.page.context.new_page()
+    other.goto(chat.page.url)
+    other.locator(".lt-open").nth(1).wait_for()
+    assert other.locator("#lt-chat .message-row").count() == 0
+    other.locator(".lt-delete").nth(1).click()
+    chat.kept.nth(1).wait_for(state="detached")  # in the first tab too
+    assert chat.rows.count() == 2
+
+
+def test_deleting_the_open_conversation_begins_a_new_one(chat):
+    chat.kept.first.hover()
+    chat.page.get_by_role("button", name="Delete “What is the capital of France?”").click()
+    chat.page.locator("#lt-cards").wait_for()
+    assert chat.rows.count() == 0
+    assert chat.kept.all_inner_texts() == ["What shape is in the image?"]
+    chat.page.reload()
+    chat.kept.first.wait_for()
+    assert chat.kept.count() == 1 and chat.rows.count() == 0
+
+
+def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
+    chat.ask("Write a long story about a lighthouse keeper.")
+    chat.answers.nth(1).wait_for()
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()
+    assert chat.answer() == "circle" and chat.rows.count() == 2
+    chat.kept.filter(has_text="capital of France").click()
+    chat.rows.nth(3).wait_for()
+    assert "Paris" in chat.answer(1) and chat.answer(2)
+
+
+def test_a_system_prompt_comes_back_with_its_conversation(open_chat):
+    chat = open_chat()
+    chat.set("system", "You are Momo.")
+    chat.ask("Hello")
+    chat.answer()
+    chat.begin_anew()
+    assert chat.page.input_value("#lt-system textarea") == "You are Momo."
+    chat.set("system", "")
+    chat.kept.first.click()
+    chat.rows.first.wait_for()
+    chat.page.wait_for_function("document.querySelector('#lt-system textarea').value === 'You are Momo.'")
+
+
+def test_a_conversation_that_someone_damaged_is_told(chat):
+    chat.page.evaluate(
+        """async () => {
+            const open = indexedDB.open('llava-tuning');
+            await new Promise((done) => { open.onsuccess = done; });
+            const store = open.result.transaction('pictures', 'readwrite').objectStore('pictures');
+            store.clear();
+            await new Promise((done) => { store.transaction.oncomplete = done; });
+        }"""
+    )
+    chat.kept.nth(1).click()
+    chat.page.locator("#lt-status p", has_text="data:image").wait_for()
+
+
+def test_the_saved_json_holds_everything_and_becomes_a_training_record(chat, tmp_path):
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()
+    with chat.page.expect_download() as download:
+        chat.page.click("#lt-json")
+    assert download.value.suggested_filename == "conversation.json"
+    download.value.save_as(tmp_path / "conversation.json")
+    messages = json.loads((tmp_path / "conversation.json").read_text(encoding="utf-8"))["messages"]
+    assert [message["role"] for message in messages] == ["user", "assistant"]
+    convert_file(tmp_path / "conversation.json", tmp_path / "records.json")
+    (record,) = load_records(tmp_path / "records.json")
+    assert record.conversations[0].value == "<image>\nWhat shape is in the image?"
+    assert record.conversations[1].value == "circle"
+    assert record.image and (tmp_path / record.image).is_file()
+
+
+def test_the_saved_markdown_reads_well(chat, tmp_path):
+    with chat.page.expect_download() as download:
+        chat.page.click("#lt-markdown")
+    download.value.save_as(tmp_path / "conversation.md")
+    text = (tmp_path / "conversation.md").read_text(encoding="utf-8")
+    assert text.startswith(
+        "# What is the capital of France?\n\n## You\n\nWhat is the capital of France?\n\n## default"
+    )
+    assert "Paris" in text
+
+
+def test_on_a_phone_the_list_is_a_drawer(open_chat):
+    chat = open_chat(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    chat.page.tap("#lt-ask-shape")
+    assert chat.answer() == "circle"
+    assert not chat.kept.first.is_visible()
+    chat.page.tap("[data-panel=lt-list]")
+    chat.kept.first.wait_for()
+    chat.page.wait_for_function("document.activeElement.closest('#lt-list') !== null")
+    chat.page.keyboard.press("Escape")
+    chat.kept.first.wait_for(state="hidden")
+    chat.page.tap(".lt-bar .lt-fresh")
+    chat.page.locator("#lt-cards").wait_for()
+    chat.page.tap("[data-panel=lt-list]")
+    chat.kept.first.tap()
+    chat.pictures.first.wait_for()
+    chat.kept.first.wait_for(state="hidden")
+    chat.page.tap("[data-panel=lt-settings]")
+    chat.page.locator("#lt-temperature").wait_for()
