@@ -30,15 +30,15 @@ SMALL = {
 REPLACED = {"iter_250.pth": "iter_2.pth", "--limit 1000": "--limit 4"}
 
 
-def commands(guide: Path) -> list[str]:
+def commands(text: str) -> list[str]:
     """The lines of its code blocks, those that go on joined."""
-    blocks = re.findall(r"^```\n(.*?)^```", guide.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
 
 
-def needs_weights(command: str) -> bool:
-    """Of InternLM2, or conversations that the reader brings."""
-    return any(word in command for word in ("internlm", "xiaozhi"))
+TEXT = GUIDE.read_text(encoding="utf-8")
+STEPS, _, REST = TEXT.partition("## With eyes")
+EYES, _, INTERNLM2 = REST.partition("## InternLM2")
 
 
 @pytest.fixture(scope="module")
@@ -55,55 +55,56 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_both_languages_give_the_same_commands() -> None:
-    assert commands(CHINESE) == commands(GUIDE)
-
-
-@pytest.mark.training
-def test_a_newcomer_gets_through(folder: Path, environment: dict[str, str]) -> None:
-    for command in commands(GUIDE):
-        if needs_weights(command) or " web " in command:
-            continue
+def type_in(lines: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Each command, made small."""
+    for command in lines:
         for start, options in SMALL.items():
             if f"llava-tuning {start} " in command:
                 command += f" {options}"
         for text, smaller in REPLACED.items():
             command = command.replace(text, smaller)
+        words = ["bash", "-c", command]
         done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=folder,
-            env=environment,
-            input="Who are you?\n",
-            capture_output=True,
-            text=True,
+            words, cwd=folder, env=environment, input="Who are you?\n", capture_output=True, text=True
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-    for model in ("momo", "momo_sees"):
-        assert (folder / "models" / model / "chat_template.jinja").is_file()
-    assert (folder / "work_dirs" / "momo_sees" / "selection.png").is_file()
+
+
+def test_both_languages_give_the_same_commands() -> None:
+    assert commands(CHINESE.read_text(encoding="utf-8")) == commands(TEXT)
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("number", [0, 1])
-def test_it_is_served_with_and_without_a_password(
-    number: int, folder: Path, environment: dict[str, str]
-) -> None:
-    command = [line for line in commands(GUIDE) if " web " in line and not needs_weights(line)][number]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["env", *shlex.split(command), "--port", str(port)]
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            assert any("ready: open" in line for line in server.stdout), "it ended"
-            status = _status(f"http://127.0.0.1:{port}/v1/models")
-        finally:
-            server.terminate()
-    assert status == (401 if "AUTH" in command else 200)
+def test_a_newcomer_gets_from_a_name_to_an_assistant(folder: Path, environment: dict[str, str]) -> None:
+    type_in([line for line in commands(STEPS) if " web " not in line], folder, environment)
+    assert (folder / "models" / "momo" / "chat_template.jinja").is_file()
+    assert (folder / "work_dirs" / "momo" / "selection.png").is_file()
+    for command in (line for line in commands(STEPS) if " web " in line):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        words = ["env", *shlex.split(command), "--port", str(port)]
+        with subprocess.Popen(
+            words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        ) as server:
+            assert server.stdout is not None
+            try:
+                assert any("ready: open" in line for line in server.stdout), "it ended"
+                status = _status(f"http://127.0.0.1:{port}/v1/models")
+            finally:
+                server.terminate()
+        assert status == (401 if "AUTH" in command else 200)
 
 
-@pytest.mark.parametrize("command", [line for line in commands(GUIDE) if needs_weights(line)])
+@pytest.mark.slow
+@pytest.mark.training
+def test_a_newcomer_gets_to_one_that_sees(folder: Path, environment: dict[str, str]) -> None:
+    type_in([commands(STEPS)[0], *commands(EYES)], folder, environment)
+    assert (folder / "models" / "momo_sees" / "processor_config.json").is_file()
+    assert (folder / "work_dirs" / "momo_sees" / "selection.png").is_file()
+
+
+@pytest.mark.parametrize("command", commands(INTERNLM2))
 def test_commands_for_internlm2_are_understood(command: str) -> None:
     group = typer.main.get_command(cli._build())
     words = shlex.split(command)[1:]
