@@ -14,7 +14,8 @@ from mmengine.runner import Runner
 from PIL import Image
 from xtuner.registry import BUILDER
 
-from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
+from llava_tuning.runs.files import CONFIG_FILE
+from llava_tuning.training.launch import latest_checkpoint
 
 pytestmark = pytest.mark.training
 PROJECTOR = {f"projector.model.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")}
@@ -116,7 +117,7 @@ def test_only_so_many_checkpoints_are_kept(lora_run: Path) -> None:
 
 
 def test_the_fitted_config_builds_the_same_model_again(lora_run: Path) -> None:
-    config = Config.fromfile(lora_run / FITTED_CONFIG)
+    config = Config.fromfile(lora_run / CONFIG_FILE)
     assert config.train_cfg.max_iters == 10
     assert set(BUILDER.build(config.model).state_dict()) == set(weights(lora_run))
 
@@ -126,5 +127,5 @@ def test_rows_of_tokens_train_and_resume(start: Callable[..., int], projector: P
     assert start("lora", tmp_path, {}, max_steps=2, **changes) == 0
     assert start("lora", tmp_path, {"resume": "auto"}, max_steps=6, **changes) == 0
     assert [row["step"] for row in rows(tmp_path, "loss.jsonl")] == [1, 2, 3, 4, 5, 6]
-    sampler = Config.fromfile(tmp_path / FITTED_CONFIG, import_custom_modules=False).train_dataloader
+    sampler = Config.fromfile(tmp_path / CONFIG_FILE, import_custom_modules=False).train_dataloader
     assert sampler.batch_sampler.max_tokens == 1000
