@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.folders import Folders
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ def chosen_remote(backend: str, base_url: str | None, model: str | None, key_var
 
 
 def serve(
-    model: str = "default", host: str = "127.0.0.1", port: int = 7860, remote: Remote | None = None
+    model: str = "default",
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    remote: Remote | None = None,
+    folders: Folders | None = None,
 ) -> None:
     """Serve the app until it is interrupted (Ctrl-C).
 
@@ -63,6 +68,7 @@ def serve(
         model: a model directory, or "default"; not looked at where there is a `remote`.
         host, port: where to listen.
         remote: the server that runs the model.
+        folders: where runs, models and votes are; the usual places where None.
 
     Raises:
         UserError: no such model directory, a server that cannot be asked, an address that is not this
@@ -80,10 +86,12 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
-        _run(model, host, port, remote, credentials)
+        _run(model, host, port, remote, credentials, folders or Folders())
 
 
-def _run(model: str, host: str, port: int, remote: Remote | None, credentials: Credentials) -> None:
+def _run(
+    model: str, host: str, port: int, remote: Remote | None, credentials: Credentials, folders: Folders
+) -> None:
     started = time.monotonic()
 
     def say(text: str) -> None:
@@ -98,7 +106,8 @@ def _run(model: str, host: str, port: int, remote: Remote | None, credentials: C
     from app.engine import Engine
     from app.site import build_site, end_streams
 
-    site = build_site(Engine(backend), credentials, speaks_chinese=remote is not None or model != "default")
+    chinese = remote is not None or model != "default"
+    site = build_site(Engine(backend), credentials, speaks_chinese=chinese, folders=folders)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from app.engine import Engine
+from app.folders import Folders
 from app.handlers import Handlers
 from app.openai_api import openai_api
+from app.pages import runs
 from app.protection import Credentials, Guard
 from app.strings import translations
 from app.ui import SAMPLES, STYLE, build, theme
@@ -19,13 +21,14 @@ from app.ui import SAMPLES, STYLE, build, theme
 MAX_UPLOAD = "20mb"
 
 
-def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -> FastAPI:
+def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool, folders: Folders) -> FastAPI:
     """The app as ASGI serves it.
 
     Args:
         engine: the loaded model with its line.
         credentials: what each request but `/live` must show.
         speaks_chinese: whether the model can be asked in Chinese.
+        folders: where runs, models and votes are.
     """
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     site.add_middleware(Guard, credentials=credentials)
@@ -50,7 +53,7 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
 
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
-    page = build(engine.backend, Handlers(engine), text)
+    page = build(engine.backend, Handlers(engine), text, folders)
     gr.mount_gradio_app(
         site,
         page,
@@ -63,7 +66,7 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool) -
         allowed_paths=[str(SAMPLES)],
         i18n=text,
         theme=theme(),
-        css_paths=STYLE,
+        css_paths=[STYLE, runs.STYLE],
     )
     page.has_launched = True  # Gradio checks the files of events only then, and mounting leaves it False
     return site

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.pages import texts_runs
+
 Language = Literal["en", "zh"]
 
 # The questions that the first screen offers.
@@ -12,6 +14,7 @@ PICTURE_QUESTIONS = ("lt_ask_shape", "lt_ask_colour", "lt_ask_circle")
 
 ENGLISH = {
     "lt_tagline": "Chat with an assistant of your own that can see",
+    "lt_chat": "Chat",
     "lt_text_chat": "Text chat",
     "lt_picture_chat": "Picture chat",
     "lt_text_welcome": "## What would you like to know?\nAsk in words; add, drop or paste pictures.",
@@ -50,6 +53,7 @@ ENGLISH = {
 
 CHINESE = {
     "lt_tagline": "与你自己训练的、看得见的助手对话",
+    "lt_chat": "对话",
     "lt_text_chat": "文字对话",
     "lt_picture_chat": "图片对话",
     "lt_text_welcome": "## 想聊点什么？\n直接输入问题；也可以添加、拖放或粘贴图片。",
@@ -85,6 +89,8 @@ CHINESE = {
     "lt_failed": "回答失败（{error}）。详情请看运行本应用的终端。",
 }
 
+ENGLISH |= texts_runs.ENGLISH
+CHINESE |= texts_runs.CHINESE
 _TEXTS: dict[Language, dict[str, str]] = {"en": ENGLISH, "zh": CHINESE}
 
 

@@ -9,10 +9,13 @@ from typing import Any
 import gradio as gr
 
 from app.conversation import Tab
+from app.folders import Folders
 from app.handlers import Handlers
+from app.pages import runs
 from app.strings import PICTURE_QUESTIONS, TEXT_QUESTIONS
 from app.uploads import Page
 from llava_tuning.inference.backend import ChatBackend, GenerationSettings
+from llava_tuning.runs.folder import RunFolder
 
 SAMPLES = Path(__file__).resolve().parents[1] / "assets" / "samples"
 STYLE = Path(__file__).with_name("style.css")
@@ -39,7 +42,7 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
+def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n, folders: Folders) -> gr.Blocks:
     """The page for one model."""
     with Page(
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
@@ -48,11 +51,14 @@ def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
             f'<header class="lt-header">{EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p>'
             f'<span class="lt-model">{html.escape(backend.name)}</span></header>'
         )
-        with gr.Row(elem_classes="lt-page"):
-            with gr.Column(scale=4, elem_classes="lt-main"):
-                tabs = gr.Tabs(elem_classes="lt-tabs")
-            with gr.Column(scale=1, min_width=260, elem_classes="lt-side"):
-                settings = _settings(text)
+        with gr.Tabs(elem_classes="lt-pages"):
+            with gr.Tab(text("lt_chat"), id="chat"), gr.Row(elem_classes="lt-page"):
+                with gr.Column(scale=4, elem_classes="lt-main"):
+                    tabs = gr.Tabs(elem_classes="lt-tabs")
+                with gr.Column(scale=1, min_width=260, elem_classes="lt-side"):
+                    settings = _settings(text)
+            with gr.Tab(text("lt_runs"), id="runs"):
+                runs.build(RunFolder(folders.runs), text)
         with tabs:
             with gr.Tab(text("lt_text_chat"), id="text"):
                 _text_tab(backend, handlers, text, settings)

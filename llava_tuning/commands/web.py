@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -34,12 +35,26 @@ def register(app: typer.Typer) -> None:
         api_key_variable: Annotated[
             str, typer.Option(help="Environment variable that holds that server's API key, if it wants one.")
         ] = "OPENAI_API_KEY",
+        runs: Annotated[
+            Path | None, typer.Option(help="Folder of training runs to watch.", show_default="work_dirs")
+        ] = None,
+        models: Annotated[
+            Path | None, typer.Option(help="Folder of model directories to compare.", show_default="models")
+        ] = None,
+        votes: Annotated[
+            Path | None, typer.Option(help="JSONL file that votes go to.", show_default="votes.jsonl")
+        ] = None,
+        loaded_models: Annotated[
+            int, typer.Option(help="Models kept in memory at once, besides the app's own.")
+        ] = 2,
     ) -> None:
         """Chat with a model in the browser, about text and pictures, and serve it to programs at /v1.
 
         LLAVA_TUNING_AUTH=user:password and LLAVA_TUNING_API_KEY in the environment protect it.
         """
+        from app.folders import chosen_folders
         from app.server import chosen_remote, serve
 
         remote = chosen_remote(backend, base_url, model, api_key_variable)
-        serve(model or "default", host, port, remote)
+        folders = chosen_folders(runs, models, votes, loaded_models)
+        serve(model or "default", host, port, remote, folders)
