@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse
 from app.engine import Engine
 from app.folders import Folders
 from app.handlers import Handlers
+from app.models import Shelf
 from app.openai_api import openai_api
-from app.pages import runs
+from app.pages import compare, runs
 from app.protection import Credentials, Guard
 from app.strings import translations
 from app.ui import SAMPLES, STYLE, build, theme
@@ -53,7 +54,8 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool, f
 
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
-    page = build(engine.backend, Handlers(engine), text, folders)
+    shelf = Shelf(engine, folders.models, folders.loaded_models)
+    page = build(engine.backend, Handlers(engine), shelf, text, folders)
     gr.mount_gradio_app(
         site,
         page,
@@ -66,7 +68,7 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool, f
         allowed_paths=[str(SAMPLES)],
         i18n=text,
         theme=theme(),
-        css_paths=[STYLE, runs.STYLE],
+        css_paths=[STYLE, compare.STYLE, runs.STYLE],
     )
     page.has_launched = True  # Gradio checks the files of events only then, and mounting leaves it False
     return site

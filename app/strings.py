@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.pages import texts_runs
+from app.pages import texts_compare, texts_runs
 
 Language = Literal["en", "zh"]
 
@@ -89,8 +89,8 @@ CHINESE = {
     "lt_failed": "回答失败（{error}）。详情请看运行本应用的终端。",
 }
 
-ENGLISH |= texts_runs.ENGLISH
-CHINESE |= texts_runs.CHINESE
+ENGLISH |= texts_compare.ENGLISH | texts_runs.ENGLISH
+CHINESE |= texts_compare.CHINESE | texts_runs.CHINESE
 _TEXTS: dict[Language, dict[str, str]] = {"en": ENGLISH, "zh": CHINESE}
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from app.comparison import Votes
 from app.conversation import Tab
 from app.folders import Folders
 from app.handlers import Handlers
-from app.pages import runs
+from app.models import Shelf
+from app.pages import compare, runs
 from app.strings import PICTURE_QUESTIONS, TEXT_QUESTIONS
 from app.uploads import Page
 from llava_tuning.inference.backend import ChatBackend, GenerationSettings
@@ -42,7 +44,9 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n, folders: Folders) -> gr.Blocks:
+def build(
+    backend: ChatBackend, handlers: Handlers, shelf: Shelf, text: gr.I18n, folders: Folders
+) -> gr.Blocks:
     """The page for one model."""
     with Page(
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
@@ -57,6 +61,8 @@ def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n, folders: Fold
                     tabs = gr.Tabs(elem_classes="lt-tabs")
                 with gr.Column(scale=1, min_width=260, elem_classes="lt-side"):
                     settings = _settings(text)
+            with gr.Tab(text("lt_compare"), id="compare"):
+                compare.build(page, shelf, Votes(folders.votes), folders.models, text)
             with gr.Tab(text("lt_runs"), id="runs"):
                 runs.build(RunFolder(folders.runs), text)
         with tabs:

@@ -73,7 +73,7 @@ class Chart:
         if self.mark is not None:
             mark = f'<s style="left:{xs.share(self.mark[0]):.2f}%"><b>{html.escape(self.mark[1])}</b></s>'
         named = [(line, its) for line, its in drawn if line.label and its]
-        legend = "".join(f'<li class="lt-c{line.colour}">{html.escape(line.label)}</li>' for line, _ in named)
+        legend = "".join(_key(line) for line, _ in named)
         last = ", ".join(f"{line.label} {self.write(its[-1][1])}" for line, its in named)
         legend = legend if len(named) > 1 else ""
         said = html.escape(f"{self.title}; {self.step} {points_end(named):,.0f}: {last}")
@@ -171,6 +171,10 @@ def _thin(values: Sequence[float], most: int) -> list[float]:
 
 def _rule(height: float, classes: str = "lt-rule") -> str:
     return f'<line class="{classes}" x1="0" x2="100" y1="{100 - height:.2f}" y2="{100 - height:.2f}"/>'
+
+
+def _key(line: Line) -> str:
+    return f'<li class="lt-c{line.colour}{" lt-pale" if line.faint else ""}">{html.escape(line.label)}</li>'
 
 
 def _dot(colour: int, x: float, y: float) -> str:

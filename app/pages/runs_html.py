@@ -96,7 +96,7 @@ class Writer:
         speed, last = run.speed(), run.last
         tiles = [("loss", f"{run.smoothed()[-1]:.4g}")]
         if last.lr is not None:
-            tiles.append(("lr", f"{last.lr:.2e}"))
+            tiles.append(("lr", _short(last.lr)))
         if speed.samples is not None:
             tiles.append(
                 ("samples", f"{speed.samples:,.3g}" if speed.samples < 1000 else f"{speed.samples:,.0f}")
@@ -141,7 +141,7 @@ class Writer:
         speed = [(s.step, s.tokens / s.seconds) for s in run.steps if s.tokens is not None and s.seconds]
         memory = [(step.step, step.memory_gib) for step in run.steps if step.memory_gib is not None]
         charts = [
-            self._chart("lr", [Line(self.words.plain("lt_chart_lr"), lr)], write=lambda y: f"{y:.1e}"),
+            self._chart("lr", [Line(self.words.plain("lt_chart_lr"), lr)], write=_short),
             self._chart(
                 "speed",
                 [Line(self.words.plain("lt_chart_speed"), speed)],
@@ -168,3 +168,9 @@ class Writer:
             name=f"lt-chart-{name}",
             **options,  # type: ignore[arg-type]
         ).html()
+
+
+def _short(number: float) -> str:
+    """A number far below 1 in few letters: 8e-4."""
+    digits, _, power = f"{number:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}" if number else "0"
