@@ -80,7 +80,7 @@ class Side:
     model: str
     messages: list[ChatMessage] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    note: str = ""
+    note: str = ""  # above the conversation, as HTML
 
 
 @dataclass

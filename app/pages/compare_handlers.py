@@ -60,7 +60,7 @@ class CompareHandlers:
     ) -> Iterator[Updates]:
         """Answer a question with any number of pictures twice, in pieces."""
         session, words = str(request.session_hash), words_of(request)
-        text, files = (box.get("text") or "").strip(), list(box.get("files") or [])
+        text, files = (box.get("text") or "").strip(), [str(file["path"]) for file in box["files"]]
         comparison = self.comparisons.of(session)
         if comparison.cancel is not None:
             yield Updates(status=note(words.plain("lt_busy")))
@@ -161,7 +161,7 @@ class CompareHandlers:
             comparison.cancel = None
         if self.comparisons.of(session) is not comparison:  # cleared in the meantime
             return
-        answered = [one.keep(asked) for one in growing]
+        answered = [one.keep(asked, stopped) for one in growing]
         comparison.answered = all(answered)
         full: Any = {"text": asked.text, "files": box.get("files") or []}
         back = gr.update(submit_btn=True, stop_btn=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.comparison import VOTES, Comparison, Loading, Piece, Side
 from app.engine import Waiting
-from app.markdown import formatted
+from app.markdown import formatted, verbatim
 from app.pages.words import Words
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, Finished
@@ -26,6 +26,7 @@ class Growing:
         self._words = words
         self._text = ""
         self._began: float | None = None
+        self._wrong = ""
         self.ended = False
 
     def take(self, piece: Piece, alias: str) -> None:
@@ -48,8 +49,8 @@ class Growing:
             if not isinstance(piece, UserError):
                 traceback.print_exception(piece)
                 said = words.plain("lt_failed", error=f"{type(piece).__name__}: {piece}")
-            said = said.replace(side.model, alias) if alias else said
-            side.note = f'<span class="lt-wrong" role="alert">{html.escape(said)}</span>'
+            side.note = ""
+            self._wrong = said.replace(side.model, alias) if alias else said
 
     def _result(self, finished: Finished) -> str:
         if finished.answer_tokens is None or self._began is None:
@@ -62,23 +63,24 @@ class Growing:
 
     def drawn(self) -> list[dict[str, Any]]:
         """The side's conversation, with what there is of the answer."""
-        if not self._text and self.ended:
-            return [*self._side.shown, *self._question]
-        answer = formatted(self._text) if self._text else TYPING
-        return [*self._side.shown, *self._question, {"role": "assistant", "content": answer}]
+        answer = formatted(self._text) if self._text else "" if self.ended else TYPING
+        if self._wrong:
+            answer += f'\n\n<span class="lt-wrong">{verbatim(self._wrong)}</span>'
+        said = [{"role": "assistant", "content": answer}] if answer else []
+        return [*self._side.shown, *self._question, *said]
 
-    def keep(self, asked: ChatMessage) -> bool:
-        """Remember question and answer; False where there is no answer."""
+    def keep(self, asked: ChatMessage, stopped: bool) -> bool:
+        """Remember question and answer; False where there is no answer, or half of one that failed."""
         self.ended = True
-        text = self._text.strip()
+        text, whole = self._text.strip(), not self._wrong
         if not text:
-            if "lt-wrong" not in self._side.note:
-                self._side.note = self._words.html("lt_empty")
+            if whole and not stopped:
+                self._wrong = self._words.plain("lt_empty")
             return False
         self._side.messages = [*self._side.messages, asked, ChatMessage("assistant", text)]
         self._side.shown, self._question = self.drawn(), []
-        self._text = ""
-        return True
+        self._text = self._wrong = ""
+        return whole
 
 
 def head(comparison: Comparison, number: int) -> str:
