@@ -60,7 +60,7 @@ class Writer:
             f'<li class="lt-run {colour}"{" data-current" if current else ""}>'
             f'<button type="button" class="lt-pick" data-run="{name}" aria-pressed="{str(current).lower()}">'
             f'<b>{name}</b><span class="lt-state lt-{run.state}">{self.say(f"lt_state_{run.state}")}</span>'
-            f"<small>{' · '.join(words)}</small>"
+            f"<small>{' · '.join(f'<span>{word}</span>' for word in words)}</small>"
             f'<span class="lt-progress"><span style="width:{share:.1f}%"></span></span></button>'
             f"{overlay}</li>"
         )

@@ -15,6 +15,8 @@ from PIL import Image
 from xtuner.registry import BUILDER
 
 from llava_tuning.runs.files import CONFIG_FILE
+from llava_tuning.runs.folder import RunFolder
+from llava_tuning.runs.pictures import thumbnail
 from llava_tuning.training.launch import latest_checkpoint
 
 pytestmark = pytest.mark.training
@@ -110,6 +112,21 @@ def test_a_run_leaves_curve_answers_and_tensorboard(run: str, request: pytest.Fi
     assert all(row["image"].endswith(".png") and row["answer"] for row in answers)
     events = list(work_dir.rglob("events.out.tfevents.*"))
     assert len(events) == 1 and b"loss" in events[0].read_bytes()
+
+
+@pytest.mark.parametrize(("fixture", "stage"), [("pretrained", "pretrain"), ("lora_run", "finetune")])
+def test_a_run_is_read_again_without_xtuner(fixture: str, stage: str, request: pytest.FixtureRequest) -> None:
+    work_dir: Path = request.getfixturevalue(fixture)
+    run = RunFolder(work_dir.parent).read(work_dir.name)
+    total = 3 if fixture == "pretrained" else 10
+    assert (run.stage, run.total_steps, run.state, run.problems) == (stage, total, "finished", ())
+    assert [step.step for step in run.steps] == list(range(1, total + 1))
+    assert all(step.samples == 2 and step.tokens and step.tokens > 2 * 16 for step in run.steps)
+    assert all(0.1 < (step.memory_gib or 0) < 64 for step in run.steps)
+    assert all(thumbnail(run, row.image) for row in run.answers) and run.answers
+    speed = run.speed()
+    assert speed.samples and speed.tokens and speed.tokens > speed.samples
+    assert speed.waited is not None and 0 <= speed.waited < 1
 
 
 def test_only_so_many_checkpoints_are_kept(lora_run: Path) -> None:

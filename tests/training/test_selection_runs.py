@@ -16,6 +16,8 @@ from llava_tuning import cli
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
 from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.runs.folder import RunFolder
+from llava_tuning.runs.scores import Goals, Scores
 from llava_tuning.training.launch import all_checkpoints
 from llava_tuning.training.model import load_trained
 from llava_tuning.training.selection.answering import log_likelihoods
@@ -153,6 +155,18 @@ def test_each_adapter_is_scored_on_the_base_it_was_trained_on(
         mean = sum(nats for nats, _ in likelihoods) / sum(tokens for _, tokens in likelihoods)
         assert row.log_likelihood == pytest.approx(mean, rel=0.02)  # half precision, and float32
     assert found.scores[1].log_likelihood != found.scores[2].log_likelihood != found.scores[0].log_likelihood
+
+
+def test_scores_and_choice_are_read_again_without_xtuner(adapters: Path, parrot: Path) -> None:
+    found = select(adapters)
+    run = RunFolder(adapters.parent).read(adapters.name)
+    assert list(run.scores) == [
+        Scores.from_dict(row) for row in json.loads((adapters / "selection.json").read_text())["scores"]
+    ]
+    assert run.choice is not None and run.choice.step == found.chosen.step
+    assert run.choice.meets_goals == found.meets_goals and run.choice.goals == Goals()
+    assert (run.stage, run.state, run.problems) == ("sft", "finished", ())
+    assert RunFolder(parrot.parent).read(parrot.name).state == "stopped"
 
 
 def test_what_changed_is_asked_again(
