@@ -175,7 +175,7 @@ def test_the_page_speaks_the_browsers_language(open_page):
 @pytest.mark.parametrize("tab", [0, 1], ids=["text", "picture"])
 def test_a_phone_needs_no_sideways_scrolling(open_page, tab):
     page = open_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
-    page.get_by_role("tab").nth(tab).click()
+    page.get_by_role("tab", name=("Text chat", "Picture chat")[tab]).click()
     page.locator(("#lt-text-chat", "#lt-picture-chat")[tab]).wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     box = page.locator(("#lt-text-box", "#lt-picture-box")[tab]).bounding_box()
