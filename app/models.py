@@ -65,7 +65,7 @@ class Shelf:
         load: Callable[[str], ChatBackend] = load_backend,
     ) -> None:
         self.own = own
-        self._folder = folder
+        self.folder = folder
         self._most = most
         self._remote = dict(remote or {})
         self._load = load
@@ -164,13 +164,13 @@ class Shelf:
     def _path(self, name: str) -> str:
         if name == DEFAULT_NAME:
             return DEFAULT_NAME
-        assert self._folder is not None
-        return str(self._folder / name)
+        assert self.folder is not None
+        return str(self.folder / name)
 
     def _directories(self) -> Iterator[str]:
-        if self._folder is None or not self._folder.is_dir():
+        if self.folder is None or not self.folder.is_dir():
             return
-        for directory in self._folder.iterdir():
+        for directory in self.folder.iterdir():
             try:
                 check_model_directory(directory)
             except (UserError, OSError):

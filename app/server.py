@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from app.folders import Folders
@@ -21,6 +22,7 @@ from llava_tuning.errors import UserError
 if TYPE_CHECKING:
     from app.protection import Credentials
     from llava_tuning.inference.backend import ChatBackend
+    from llava_tuning.inference.openai_client import Endpoint
 
 SHUTDOWN_S = 3  # how long answers under way may take when the app is stopped
 
@@ -38,6 +40,13 @@ class Remote:
     base_url: str
     model: str | None = None
     key_variable: str = "OPENAI_API_KEY"
+
+    def endpoint(self) -> Endpoint:
+        """The address with its key."""
+        from llava_tuning.inference.openai_client import Endpoint
+
+        key = os.environ.get(self.key_variable, "").strip() or None
+        return Endpoint(self.base_url, key, self.key_variable)
 
 
 def chosen_remote(backend: str, base_url: str | None, model: str | None, key_variable: str) -> Remote | None:
@@ -104,10 +113,12 @@ def _run(
     import uvicorn
 
     from app.engine import Engine
+    from app.models import Shelf
     from app.site import build_site, end_streams
 
     chinese = remote is not None or model != "default"
-    site = build_site(Engine(backend), credentials, speaks_chinese=chinese, folders=folders)
+    shelf = Shelf(Engine(backend), folders.models, folders.loaded_models, other_models(backend, remote))
+    site = build_site(shelf, credentials, speaks_chinese=chinese, folders=folders)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -131,10 +142,8 @@ def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> Chat
 
     if remote is not None:
         from llava_tuning.inference.openai_backend import OpenAIBackend
-        from llava_tuning.inference.openai_client import Endpoint
 
-        key = os.environ.get(remote.key_variable, "").strip() or None
-        endpoint = Endpoint(remote.base_url, key, remote.key_variable)
+        endpoint = remote.endpoint()
         say(f"asking {endpoint.url}")
         return OpenAIBackend.connect(endpoint, remote.model)
     say(f"loading the model {model}")
@@ -143,6 +152,18 @@ def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> Chat
     hello = [ChatMessage("user", "Hello")]
     list(backend.stream(hello, GenerationSettings(max_new_tokens=1, temperature=0)))
     return backend
+
+
+def other_models(backend: ChatBackend, remote: Remote | None) -> dict[str, Callable[[], ChatBackend]]:
+    """What else the server behind the app has, by name; it is asked when someone wants it."""
+    if remote is None:
+        return {}
+    from llava_tuning.inference.openai_backend import OpenAIBackend
+
+    assert isinstance(backend, OpenAIBackend)
+    endpoint = remote.endpoint()
+    names = (name for name in backend.models() if name != backend.name)
+    return {name: partial(OpenAIBackend.connect, endpoint, name) for name in names}
 
 
 def check_address(host: str, port: int) -> None:

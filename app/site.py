@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from app.engine import Engine
 from app.folders import Folders
 from app.handlers import Handlers
 from app.models import Shelf
@@ -22,15 +21,16 @@ from app.ui import SAMPLES, STYLE, build, theme
 MAX_UPLOAD = "20mb"
 
 
-def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool, folders: Folders) -> FastAPI:
+def build_site(shelf: Shelf, credentials: Credentials, speaks_chinese: bool, folders: Folders) -> FastAPI:
     """The app as ASGI serves it.
 
     Args:
-        engine: the loaded model with its line.
+        shelf: the models; programs are answered by its own.
         credentials: what each request but `/live` must show.
         speaks_chinese: whether the model can be asked in Chinese.
         folders: where runs, models and votes are.
     """
+    engine = shelf.own
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     site.add_middleware(Guard, credentials=credentials)
 
@@ -54,7 +54,6 @@ def build_site(engine: Engine, credentials: Credentials, speaks_chinese: bool, f
 
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
-    shelf = Shelf(engine, folders.models, folders.loaded_models)
     page = build(engine.backend, Handlers(engine), shelf, text, folders)
     gr.mount_gradio_app(
         site,

@@ -62,7 +62,7 @@ def build(
                 with gr.Column(scale=1, min_width=260, elem_classes="lt-side"):
                     settings = _settings(text)
             with gr.Tab(text("lt_compare"), id="compare"):
-                compare.build(page, shelf, Votes(folders.votes), folders.models, text)
+                compare.build(page, shelf, Votes(folders.votes), text)
             with gr.Tab(text("lt_runs"), id="runs"):
                 runs.build(RunFolder(folders.runs), text)
         with tabs:

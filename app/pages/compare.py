@@ -31,8 +31,8 @@ _STREAMED: dict[str, Any] = {
 _AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
-def build(page: gr.Blocks, shelf: Shelf, votes: Votes, models: Path, text: gr.I18n) -> None:
-    """The page's layout; `models` is the folder that is named where there is nothing to compare."""
+def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
+    """The page's layout."""
     handlers = CompareHandlers(shelf, votes)
     names = shelf.names()
     with gr.Column(elem_classes="lt-compare"):

@@ -118,6 +118,8 @@ class CompareHandlers:
         for name in (left, right):
             if name not in known:
                 raise NoSuchModelError(f"there is no model {name!r}; choose one of {', '.join(known)}")
+        if len(known) < 2:
+            raise UserError(words.plain("lt_one_model", folder=self.shelf.folder or "models"))
         if left == right:
             raise UserError(words.plain("lt_same_models"))
         return left, right

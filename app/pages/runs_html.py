@@ -42,8 +42,8 @@ class Writer:
         current = bool(shown) and run.name == shown[0]
         colour = f"lt-c{shown.index(run.name) % COLOURS}" if run.name in shown else ""
         words = [self.say(f"lt_stage_{run.stage}") if run.stage in _STAGES else "–", self._steps(run)]
-        if run.last is not None:
-            words.append(self.say("lt_runs_loss_is", loss=f"{run.smoothed()[-1]:.3g}"))
+        if run.loss is not None:
+            words.append(self.say("lt_runs_loss_is", loss=f"{run.loss:.3g}"))
         share = 100 * min(1.0, done / run.total_steps) if run.total_steps else 0
         overlay = (
             ""
@@ -94,7 +94,7 @@ class Writer:
         if run.last is None:
             return ""
         speed, last = run.speed(), run.last
-        tiles = [("loss", f"{run.smoothed()[-1]:.4g}")]
+        tiles = [("loss", f"{run.loss:.4g}")]
         if last.lr is not None:
             tiles.append(("lr", _short(last.lr)))
         if speed.samples is not None:

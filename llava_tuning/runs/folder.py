@@ -144,11 +144,11 @@ class _Reader:
         path = self._file(name)
         if path is None:
             return ()
-        given = _cached(read_rows, path) or []
-        found = [row for row in map(parse, given) if row is not None]
-        if len(found) < len(given):
+        found: tuple[tuple[_Row, ...], bool] | None = _cached(_parsed, path, parse)
+        rows, whole = found or ((), False)
+        if not whole:
             self._problems.append((problem, name))
-        return tuple(sorted(found, key=lambda row: row.step))
+        return rows
 
     def _choice(self) -> Choice | None:
         path = self._file(SELECTION_FILE)
@@ -177,18 +177,25 @@ class _Reader:
         return None
 
 
-def _cached(read: Callable[[Path], Any], path: Path) -> Any:
+def _cached(read: Callable[..., Any], path: Path, *how: Any) -> Any:
     """What `read` makes of a file, kept until the file changes; None where it cannot be read."""
     try:
         status = path.stat()
-        return _kept(read, path.absolute(), status.st_ino, status.st_mtime_ns, status.st_size)
+        return _kept(read, path.absolute(), how, status.st_ino, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, RecursionError):
         return None
 
 
 @lru_cache(maxsize=100)
-def _kept(read: Callable[[Path], Any], path: Path, *state: int) -> Any:
-    return read(path)
+def _kept(read: Callable[..., Any], path: Path, how: tuple[Any, ...], *state: int) -> Any:
+    return read(path, *how)
+
+
+def _parsed(path: Path, parse: Callable[[Any], _Row | None]) -> tuple[tuple[_Row, ...], bool]:
+    """The rows that are what they should be, and whether all are."""
+    given = read_rows(path)
+    rows = [row for row in map(parse, given) if row is not None]
+    return tuple(sorted(rows, key=lambda row: row.step)), len(rows) == len(given)
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -143,17 +143,18 @@ class Run:
 
         return Speed(rate("samples"), rate("tokens"), rate("waited"))
 
-    def smoothed(self, weight: float = 0.95) -> list[float]:
-        """The losses' exponential moving average, without the pull of its start; NaN losses are passed over.
-
-        Args:
-            weight: of what was before, 0 to 1.
-        """
-        return smooth([step.loss for step in self.steps], weight)
+    @property
+    def loss(self) -> float | None:
+        """The last steps' loss, smoothed."""
+        return smooth([step.loss for step in self.steps[-200:]], 0.95)[-1] if self.steps else None
 
 
 def smooth(values: Sequence[float], weight: float) -> list[float]:
-    """See `Run.smoothed`."""
+    """The exponential moving average, without the pull of its start; what is not finite is passed over.
+
+    Args:
+        weight: of what was before, 0 to 1.
+    """
     out: list[float] = []
     total = share = 0.0
     for value in values:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import weakref
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.engine import Engine
 from app.models import LoadError, NoSuchModelError, Shelf
+from app.server import Remote, other_models
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import BusyError, ChatMessage, Finished, GenerationSettings
+from llava_tuning.inference.openai_backend import OpenAIBackend
 
 
 class Echo:
@@ -155,3 +159,51 @@ def test_a_model_behind_an_address_takes_no_room(folder, load):
     with shelf.use("a"), shelf.use("b"), shelf.use("far") as engine:
         assert answer(engine) == "far"
     assert shelf.names()[:3] == ["own", "default", "far"]
+
+
+@pytest.fixture
+def server():
+    """A server that lists two models, each of which answers with its name."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply({"data": [{"id": "tuned"}, {"id": "base"}]})
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            choice = {"message": {"role": "assistant", "content": asked["model"]}, "finish_reason": "stop"}
+            if asked.get("stream"):
+                choice = {"delta": {"content": asked["model"]}, "finish_reason": "stop"}
+                self.send(
+                    f"data: {json.dumps({'choices': [choice]})}\n\ndata: [DONE]\n\n", "text/event-stream"
+                )
+            else:
+                self.reply({"choices": [choice]})
+
+        def reply(self, body: dict[str, Any]) -> None:
+            self.send(json.dumps(body), "application/json")
+
+        def send(self, text: str, kind: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_address[1]}/v1"
+    running.shutdown()
+
+
+def test_all_models_of_a_server_behind_the_app_can_be_chosen(server):
+    remote = Remote(server, "tuned")
+    own = OpenAIBackend.connect(remote.endpoint(), remote.model)
+    shelf = Shelf(Engine(own), remote=other_models(own, remote))
+    assert shelf.names() == ["tuned", "default", "base"]
+    for name in ("tuned", "base"):
+        with shelf.use(name) as engine:
+            assert answer(engine) == name
