@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 MAX_POINTS = 400  # drawn of a line
 MAX_TIPS = 60  # places that say their values when pointed at
+_LIMIT = 1e15  # NaN is not below it
 Point = tuple[float, float]
 
 
@@ -18,7 +19,7 @@ class Line:
 
     Args:
         label: its name, in legend and tips; a line without one is in neither.
-        points: x and y, sorted by x; those that are not finite are left out.
+        points: x and y, sorted by x; those that are not finite, or huge, are left out.
         colour: number of its colour.
         faint: drawn thin and pale, behind the others.
         dots: with a dot at each point.
@@ -55,7 +56,7 @@ class Chart:
 
     def html(self) -> str:
         """The chart; an empty text where no line has a point."""
-        drawn = [(line, [p for p in line.points if math.isfinite(p[0] + p[1])]) for line in self.lines]
+        drawn = [(line, [point for point in line.points if abs(point[1]) < _LIMIT]) for line in self.lines]
         points = [point for _, its in drawn for point in its]
         if not points:
             return ""

@@ -34,6 +34,7 @@ _AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visi
 def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
     """The page's layout."""
     handlers = CompareHandlers(shelf, votes)
+    batch = BatchHandlers(handlers)
     names = shelf.names()
     with gr.Column(elem_classes="lt-compare"):
         with gr.Row(elem_classes="lt-contenders"):
@@ -49,11 +50,12 @@ def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
             with gr.Tab(text("lt_one_question"), id="one"):
                 clear, outputs = _one_question(handlers, text, [left, right, blind, *settings])
             with gr.Tab(text("lt_question_file"), id="file"):
-                _question_file(BatchHandlers(handlers), text, [left, right, *settings])
+                _question_file(batch, text, [left, right, *settings])
     for changed in (left.input, right.input, blind.input, clear.click):
         changed(handlers.clear, None, outputs, **_AT_ONCE)
     page.load(handlers.models, None, [left, right], **_AT_ONCE)
     page.unload(handlers.leave)
+    page.unload(batch.stop)
 
 
 def _settings(text: gr.I18n) -> list[gr.Slider]:

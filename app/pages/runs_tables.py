@@ -14,9 +14,11 @@ from llava_tuning.runs.scores import Goals, Scores
 
 MAX_CHECKPOINTS = 24  # rows of answers that are shown
 MAX_QUESTIONS = 12
+MAX_ANSWER = 1000  # characters of an answer
 
 
 def scores_section(words: Words, run: Run, path: Path) -> str:
+    """Scores as charts and table, and the choice; empty where nothing was scored. `path` is the run's."""
     if not run.scores:
         return ""
     choice = run.choice
@@ -88,6 +90,7 @@ def _score_row(words: Words, row: Scores, chosen: bool) -> str:
 
 
 def answers_section(words: Words, run: Run) -> str:
+    """The answers to each question at each checkpoint; empty where there are none."""
     if not run.answers:
         return ""
     asked = list(dict.fromkeys((row.image, row.question) for row in run.answers))[:MAX_QUESTIONS]
@@ -102,7 +105,7 @@ def answers_section(words: Words, run: Run) -> str:
         cells = []
         for place in asked:
             row: SampledAnswer | None = by_place.get((step, *place))
-            text = row.answer if row else "–"
+            text = _short(row.answer) if row else "–"
             same = ' class="lt-same"' if text == before[place] else ""
             before[place] = text
             cells.append(f"<td{same}>{html.escape(text)}</td>")
@@ -122,6 +125,10 @@ def _asked(words: Words, run: Run, image: str | None, question: str) -> str:
     if small is None:
         return f'<span class="lt-unseen" title="{words.html("lt_no_picture")}">{name}</span>{asked}'
     return f'<img src="{small}" alt="{name}" title="{name}">{asked}'
+
+
+def _short(answer: str) -> str:
+    return answer if len(answer) <= MAX_ANSWER else f"{answer[:MAX_ANSWER]} …"
 
 
 def _per_cent(share: float) -> str:

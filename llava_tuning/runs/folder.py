@@ -26,6 +26,7 @@ from llava_tuning.runs.settings import read_settings
 
 MAX_RUNS = 200  # the newest are shown
 MAX_FILE_BYTES = 256 * 2**20
+MAX_CONFIG_BYTES = 2**20
 _Row = TypeVar("_Row", Step, SampledAnswer, Scores)
 
 
@@ -199,6 +200,8 @@ def _parsed(path: Path, parse: Callable[[Any], _Row | None]) -> tuple[tuple[_Row
 
 
 def _settings(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{path}: too large for a config")
     return read_settings(path.read_text(encoding="utf-8"))
 
 

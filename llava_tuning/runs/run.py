@@ -85,7 +85,8 @@ class Choice:
             choice = cls(value["step"], value["chosen"], value["meets_goals"], goals)
         except (KeyError, TypeError):
             return None
-        sound = all(_is_number(getattr(goals, field.name)) for field in fields(goals))
+        shares = [getattr(goals, field.name) for field in fields(goals)]
+        sound = all(_is_number(share) and 0 <= share <= 1 for share in shares)
         sound = sound and _is_count(choice.step) and isinstance(choice.checkpoint, str)
         return choice if sound else None
 
@@ -172,14 +173,17 @@ def read_score(row: Any) -> Scores | None:
     try:
         scores = Scores.from_dict(row)
         values: list[Any] = [scores.recall, scores.balance, *(scores.retention_interval or ())]
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
+    except (KeyError, TypeError, IndexError, ArithmeticError):
         return None
     return scores if all(_is_number(value) for value in values) else None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """NaN and infinity, which a training can reach, count as well; integers that no float holds do not."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float)
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return _is_number(value) and isinstance(value, int) and value >= 0

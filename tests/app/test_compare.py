@@ -158,6 +158,20 @@ def test_leaving_stops_both_models(compare, app):
     app.wait_for_questions(0)
 
 
+def test_leaving_ends_a_file_of_questions(compare, app, tmp_path):
+    rows = [json.dumps({"question": f"{STORY} Number {number}."}) for number in range(20)]
+    (tmp_path / "stories.jsonl").write_text("\n".join(rows) + "\n")
+    page = compare()
+    page.get_by_role("tab", name="A file of questions").click()
+    page.set_input_files("#lt-batch-file input[type=file]", tmp_path / "stories.jsonl")
+    page.locator("#lt-batch-file", has_text="stories").wait_for()
+    page.click("#lt-batch-run")
+    page.locator("#lt-batch-table td", has_text="lighthouse").nth(1).wait_for()
+    app.wait_for_questions(1)
+    page.context.close()
+    app.wait_for_questions(0)
+
+
 def test_what_cannot_be_compared_is_said(compare):
     page = compare("default")
     ask(page, CAPITAL)

@@ -18,6 +18,7 @@ from llava_tuning.runs.files import hold
 from llava_tuning.runs.folder import RunFolder
 from llava_tuning.runs.pictures import SIDE, thumbnail
 from llava_tuning.runs.run import Run, smooth
+from llava_tuning.runs.scores import Scores
 
 CONFIG = """
 evaluation_images = [
@@ -112,11 +113,28 @@ def test_a_line_that_is_being_written_is_left_out_for_now(folder: Path) -> None:
     assert read(folder).last is not None and read(folder).last.step == 4  # type: ignore[union-attr]
 
 
+def score(**changes: Any) -> dict[str, Any]:
+    row = Scores(1, 1, 2, 0, 2, 0, 2, -1.0, 9).to_dict()
+    return {**row, **{{"identity": "identity_questions"}.get(name, name): v for name, v in changes.items()}}
+
+
 def test_rows_of_something_else_are_left_out_and_said(folder: Path) -> None:
-    strange = [[1], 7, None, {"step": "1", "loss": 1}, {"step": -1, "loss": 1}, {"step": 5, "loss": True}]
+    strange = [
+        [1],
+        7,
+        None,
+        {"step": 10**30, "loss": 1},
+        {"step": 6, "loss": 10**400},
+        {"step": "1", "loss": 1},
+        {"step": -1, "loss": 1},
+        {"step": 5, "loss": True},
+    ]
     write_rows(folder / "mine" / "loss.jsonl", [*losses(2), *strange, {"step": 3, "loss": 1, "lr": "fast"}])
     write_rows(folder / "mine" / "samples.jsonl", [{"step": 1, "question": 3, "answer": "x"}])
-    write_rows(folder / "mine" / "scores.jsonl", [{"step": 1, "recall": 1.0}])
+    write_rows(
+        folder / "mine" / "scores.jsonl",
+        [{"step": 1, "recall": 1.0}, score(identity=0), score(recalled=10**400)],
+    )
     (folder / "mine" / "selection.json").write_text('{"chosen": "iter_1.pth"}')
     run = read(folder)
     assert [step.step for step in run.steps] == [1, 2, 3] and run.steps[-1].lr is None
