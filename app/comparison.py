@@ -181,8 +181,10 @@ class Votes:
         """
         line = json.dumps(vote, ensure_ascii=False) + "\n"
         try:
-            with self._lock, self.path.open("a", encoding="utf-8") as file:
-                file.write(line)
+            with self._lock:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(line)
         except OSError as error:
             raise UserError(
                 f"the vote cannot be kept: {self.path.name} cannot be written ({error.strerror}); start the "

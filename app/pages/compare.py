@@ -106,7 +106,6 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
             size="md",
             min_width=0,
             elem_id="lt-compare-clear",
-            elem_classes="lt-clear",
         )
     outputs = [*sides, ballot, box, status]
     box.submit(handlers.ask, [box, *inputs], outputs, **_STREAMED)
