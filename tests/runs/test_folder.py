@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -212,3 +213,13 @@ def test_an_average_starts_at_the_first_loss_and_passes_over_what_is_no_number()
     assert smooth([2.0, 2.0, float("nan"), 2.0], 0.9) == pytest.approx([2.0] * 4)
     assert smooth([1.0, 3.0], 0.5) == pytest.approx([1.0, (0.25 * 1 + 0.5 * 3) / 0.75])
     assert smooth([1.0, 3.0], 0.0) == [1.0, 3.0]
+
+
+def test_the_guides_program_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "web.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    monkeypatch.chdir(folder.parent)
+    exec(program, {})
+    assert capsys.readouterr().out.startswith("mine interrupted 4 ")
