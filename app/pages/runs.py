@@ -97,7 +97,9 @@ class RunsPage:
     @staticmethod
     def _changed(view: View, runs: str, detail: str) -> Updates:
         """Only what the browser does not have yet is sent."""
-        drawn = hashlib.sha256(f"{runs}\0{detail}".encode(errors="replace")).hexdigest()
+        # Half a character (a lone surrogate), which JSON can hold, cannot be sent.
+        runs, detail = (text.encode(errors="replace").decode() for text in (runs, detail))
+        drawn = hashlib.sha256(f"{runs}\0{detail}".encode()).hexdigest()
         if drawn == view.drawn:
             return view, gr.skip(), gr.skip()
         return replace(view, drawn=drawn), runs, detail

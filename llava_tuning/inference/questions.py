@@ -124,6 +124,8 @@ def _question(row: Any, where: str, fields: Sequence[str]) -> QuestionRow:
         elif field in fields:
             needs = " and ".join("an image" if name == "image" else "a question" for name in fields)
             raise UserError(f"{where}: the field {field!r} is missing or empty; give every row {needs}")
+        if any("\ud800" <= letter <= "\udfff" for letter in values[field]):
+            raise UserError(f"{where}: half a character (a lone surrogate) in {field!r}; write whole Unicode")
     given = row.get("id")
     row_id = str(given) if given not in (None, "") else _row_id(values["image"], values["question"])
     return QuestionRow(row_id, values["image"], values["question"])

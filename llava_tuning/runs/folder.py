@@ -49,7 +49,8 @@ class RunFolder:
         found: list[tuple[int, str]] = []
         try:
             for path in self.folder.iterdir():
-                if path.is_dir() and self._inside(path) and (when := self._written(path)) is not None:
+                plain = path.name.isprintable() and path.is_dir() and self._inside(path)
+                if plain and (when := self._written(path)) is not None:
                     found.append((when, path.name))
         except FileNotFoundError:
             raise UserError(

@@ -15,6 +15,7 @@ from llava_tuning.runs.scores import Goals, Scores
 
 pytestmark = pytest.mark.browser
 NASTY = "<img src=x onerror=alert(1)>${1+1}{{value}}"
+HALF = "\ud800"  # of a character: JSON can hold it, UTF-8 cannot
 
 
 def loss_row(step: int) -> str:
@@ -30,7 +31,12 @@ def write_run(folder: Path, name: str, steps: int, total: int, stage: str = "fin
     (run / "config.py").write_text(config + "evaluation_images = ['red.png']\n")
     (run / "loss.jsonl").write_text("".join(loss_row(step) for step in range(1, steps + 1)))
     rows = [
-        {"step": step, "image": "red.png", "question": "What is it?", "answer": f"answer {step} {NASTY}"}
+        {
+            "step": step,
+            "image": "red.png",
+            "question": "What is it?",
+            "answer": f"answer {step} {NASTY}{HALF}",
+        }
         for step in (0, steps)
     ]
     (run / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -94,7 +100,9 @@ def test_numbers_answers_and_pictures_of_a_run_are_shown(runs, folder):
     for name in ("loss", "lr", "speed", "memory"):
         assert page.locator(f"#lt-chart-{name} svg").count() == 1
     grid = page.locator("#lt-answers tbody tr")
-    assert grid.nth(0).inner_text().split("\t")[1].strip() == f"answer 0 {NASTY}"  # and nothing of it is HTML
+    assert (
+        grid.nth(0).inner_text().split("\t")[1].strip() == f"answer 0 {NASTY}?"
+    )  # and nothing of it is HTML
     assert grid.nth(1).locator("th").inner_text() == "20"
     picture = page.locator("#lt-answers thead img")
     assert picture.get_attribute("src").startswith("data:image/jpeg")
