@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from app.folders import chosen_folders
 from app.server import chosen_remote, serve
 from llava_tuning.errors import UserError
 
@@ -44,6 +45,20 @@ def main() -> None:
         "(default: OPENAI_API_KEY)",
     )
     parser.add_argument(
+        "--runs", type=Path, help="folder of training runs to watch (default: work_dirs, where it exists)"
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        help="folder of model directories to compare (default: models, where it exists)",
+    )
+    parser.add_argument(
+        "--loaded-models",
+        type=int,
+        default=2,
+        help="models kept in memory at once, besides the app's own (default: 2)",
+    )
+    parser.add_argument(
         "--feedback",
         type=Path,
         metavar="DIR",
@@ -52,7 +67,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         remote = chosen_remote(given.backend, given.base_url, given.model, given.api_key_variable)
-        serve(given.model or "default", given.host, given.port, remote, given.feedback)
+        folders = chosen_folders(given.runs, given.models, given.feedback, given.loaded_models)
+        serve(given.model or "default", given.host, given.port, remote, folders)
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)
         sys.exit(2)

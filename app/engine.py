@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from llava_tuning.inference.backend import BusyError, ChatBackend, ChatMessage, Finished, GenerationSettings
 
+CLOSE_S = 5  # how long an answer that nobody waits for may take to end
 MAX_WAITING = 20  # questions in line before new ones are refused
 
 
@@ -42,8 +43,19 @@ class Engine:
         self.backend = backend
         self._jobs: list[_Job] = []  # in the order in which they came, those being answered too
         self._changed = threading.Condition()
-        for _ in range(backend.at_once):
-            threading.Thread(target=self._work, name="model", daemon=True).start()
+        self._closed = False
+        count = range(backend.at_once)
+        self._threads = [threading.Thread(target=self._work, name="model", daemon=True) for _ in count]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """End its threads once no question is left, so that nothing holds the model's memory any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(CLOSE_S)
 
     def questions(self) -> int:
         """How many are being answered or in line."""
@@ -105,8 +117,10 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: any(not job.running for job in self._jobs))
-                job = next(job for job in self._jobs if not job.running)
+                self._changed.wait_for(lambda: self._closed or any(not job.running for job in self._jobs))
+                job = next((job for job in self._jobs if not job.running), None)
+                if job is None:
+                    return
                 job.running = True
             try:
                 if not job.cancel.is_set():

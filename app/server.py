@@ -13,14 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.folders import Folders
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
     from app.protection import Credentials
     from llava_tuning.inference.backend import ChatBackend
+    from llava_tuning.inference.openai_client import Endpoint
 
 SHUTDOWN_S = 3  # how long answers under way may take when the app is stopped
 
@@ -38,6 +41,13 @@ class Remote:
     base_url: str
     model: str | None = None
     key_variable: str = "OPENAI_API_KEY"
+
+    def endpoint(self) -> Endpoint:
+        """The address with its key."""
+        from llava_tuning.inference.openai_client import Endpoint
+
+        key = os.environ.get(self.key_variable, "").strip() or None
+        return Endpoint(self.base_url, key, self.key_variable)
 
 
 def chosen_remote(backend: str, base_url: str | None, model: str | None, key_variable: str) -> Remote | None:
@@ -60,7 +70,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     remote: Remote | None = None,
-    feedback: Path | None = None,
+    folders: Folders | None = None,
 ) -> None:
     """Serve the app until it is interrupted (Ctrl-C).
 
@@ -68,7 +78,7 @@ def serve(
         model: a model directory, or "default"; not looked at where there is a `remote`.
         host, port: where to listen.
         remote: the server that runs the model.
-        feedback: directory for the votes on answers; None takes the one in the user's data directory.
+        folders: where runs, models and votes are; the usual places where None.
 
     Raises:
         UserError: no such model directory, a server that cannot be asked, an address that is not this
@@ -81,23 +91,19 @@ def serve(
     credentials = Credentials.from_environment()
     if remote is None and model != DEFAULT_NAME:
         resolve_model(model)
-    if feedback is not None:
-        check_writable(feedback)
+    folders = folders or Folders()
+    if folders.feedback is not None:
+        check_writable(folders.feedback)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
-        _run(model, host, port, remote, credentials, feedback)
+        _run(model, host, port, remote, credentials, folders)
 
 
 def _run(
-    model: str,
-    host: str,
-    port: int,
-    remote: Remote | None,
-    credentials: Credentials,
-    feedback: Path | None,
+    model: str, host: str, port: int, remote: Remote | None, credentials: Credentials, folders: Folders
 ) -> None:
     started = time.monotonic()
 
@@ -107,7 +113,7 @@ def _run(
     say("loading the libraries")
     from app.feedback import Feedback, feedback_directory
 
-    votes = Feedback(feedback or feedback_directory())
+    votes = Feedback(folders.feedback or feedback_directory())
     say(f"votes on answers go to {votes.directory}")
     backend = _load(model, remote, say)
     state = "is loaded" if remote is None else "answers"
@@ -115,10 +121,12 @@ def _run(
     import uvicorn
 
     from app.engine import Engine
+    from app.models import Shelf
     from app.site import build_site, end_streams
 
-    speaks_chinese = remote is not None or model != "default"
-    site = build_site(Engine(backend), credentials, votes, speaks_chinese)
+    chinese = remote is not None or model != "default"
+    shelf = Shelf(Engine(backend), folders.models, folders.loaded_models, other_models(backend, remote))
+    site = build_site(shelf, credentials, votes, chinese, folders)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -142,10 +150,8 @@ def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> Chat
 
     if remote is not None:
         from llava_tuning.inference.openai_backend import OpenAIBackend
-        from llava_tuning.inference.openai_client import Endpoint
 
-        key = os.environ.get(remote.key_variable, "").strip() or None
-        endpoint = Endpoint(remote.base_url, key, remote.key_variable)
+        endpoint = remote.endpoint()
         say(f"asking {endpoint.url}")
         return OpenAIBackend.connect(endpoint, remote.model)
     say(f"loading the model {model}")
@@ -154,6 +160,18 @@ def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> Chat
     hello = [ChatMessage("user", "Hello")]
     list(backend.stream(hello, GenerationSettings(max_new_tokens=1, temperature=0)))
     return backend
+
+
+def other_models(backend: ChatBackend, remote: Remote | None) -> dict[str, Callable[[], ChatBackend]]:
+    """What else the server behind the app has, by name; it is asked when someone wants it."""
+    if remote is None:
+        return {}
+    from llava_tuning.inference.openai_backend import OpenAIBackend
+
+    assert isinstance(backend, OpenAIBackend)
+    endpoint = remote.endpoint()
+    names = (name for name in backend.models() if name != backend.name)
+    return {name: partial(OpenAIBackend.connect, endpoint, name) for name in names}
 
 
 def check_address(host: str, port: int) -> None:

@@ -9,25 +9,32 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from app.engine import Engine
+from app.comparison import Votes
 from app.feedback import Feedback
+from app.folders import Folders
 from app.handlers import Handlers
+from app.models import Shelf
 from app.openai_api import openai_api
+from app.pages import compare, runs
 from app.pages.chat import MAX_UPLOAD_MB
 from app.protection import Credentials, Guard
 from app.strings import translations
 from app.ui import STYLE, build, theme
 
 
-def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, speaks_chinese: bool) -> FastAPI:
+def build_site(
+    shelf: Shelf, credentials: Credentials, feedback: Feedback, speaks_chinese: bool, folders: Folders
+) -> FastAPI:
     """The app as ASGI serves it.
 
     Args:
-        engine: the loaded model with its line.
+        shelf: the models; programs are answered by its own.
         credentials: what each request but `/live` must show.
         feedback: where votes on answers go.
         speaks_chinese: whether the model can be asked in Chinese.
+        folders: where runs, models and votes are.
     """
+    engine = shelf.own
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     site.add_middleware(Guard, credentials=credentials)
 
@@ -51,7 +58,8 @@ def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, spe
 
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
-    page = build(engine.backend, Handlers(engine, feedback), text)
+    votes = Votes(feedback.directory / "comparisons.jsonl")
+    page = build(shelf, Handlers(engine, feedback), votes, text, folders)
     gr.mount_gradio_app(
         site,
         page,
@@ -63,7 +71,7 @@ def build_site(engine: Engine, credentials: Credentials, feedback: Feedback, spe
         max_file_size=MAX_UPLOAD_MB * gr.FileSize.MB,
         i18n=text,
         theme=theme(),
-        css_paths=STYLE,
+        css_paths=[STYLE, compare.STYLE, runs.STYLE],
     )
     page.has_launched = True  # Gradio checks the files of events only then, and mounting leaves it False
     return site

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.pages import texts_compare, texts_runs
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import BusyError, MemoryFullError, RemoteError
 from llava_tuning.models.pictures import PictureError, PictureTooLargeError
@@ -156,6 +157,8 @@ CHINESE = {
     "lt_picture_unreadable": "图片无法读取；请换成 PNG、JPEG、WebP、GIF 或 BMP 文件。（{error}）",
 }
 
+ENGLISH |= texts_compare.ENGLISH | texts_runs.ENGLISH
+CHINESE |= texts_compare.CHINESE | texts_runs.CHINESE
 _TEXTS: dict[Language, dict[str, str]] = {"en": ENGLISH, "zh": CHINESE}
 
 

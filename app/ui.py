@@ -7,10 +7,13 @@ from pathlib import Path
 
 import gradio as gr
 
+from app.comparison import Votes
+from app.folders import Folders
 from app.handlers import Handlers
-from app.pages import chat
+from app.models import Shelf
+from app.pages import chat, compare, runs
 from app.uploads import Page
-from llava_tuning.inference.backend import ChatBackend
+from llava_tuning.runs.folder import RunFolder
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -28,18 +31,22 @@ def theme() -> gr.themes.Base:
     )
 
 
-def build(backend: ChatBackend, handlers: Handlers, text: gr.I18n) -> gr.Blocks:
+def build(shelf: Shelf, handlers: Handlers, votes: Votes, text: gr.I18n, folders: Folders) -> gr.Blocks:
     """The page for one model."""
     with Page(
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     ) as page:
         gr.HTML(
             f'<header class="lt-header">{chat.EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p>'
-            f'<span class="lt-model">{html.escape(backend.name)}</span></header>'
+            f'<span class="lt-model">{html.escape(shelf.own.backend.name)}</span></header>'
         )
-        with gr.Tabs(elem_classes="lt-pages"):  # noqa: SIM117  (one `with` for each tab)
+        with gr.Tabs(elem_classes="lt-pages"):
             with gr.Tab(text("lt_chat"), id="chat"):
                 chat.build(handlers, text)
+            with gr.Tab(text("lt_compare"), id="compare"):
+                compare.build(page, shelf, votes, text)
+            with gr.Tab(text("lt_runs"), id="runs"):
+                runs.build(RunFolder(folders.runs), text)
         page.unload(handlers.leave)
         # Without Gradio's limit of one call at a time: the engine queues these as well.
         gr.api(handlers.api_chat, api_name="chat", concurrency_limit=None)

@@ -13,7 +13,7 @@ from llava_tuning.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llava_tuning.training.selection.scores import Goals, Scores
+    from llava_tuning.runs.scores import Goals, Scores
     from llava_tuning.training.selection.select import Selection
 
 
@@ -66,8 +66,8 @@ def select(
 
     compat.apply()
     quiet.apply()
-    from llava_tuning.training.selection.scores import Goals
-    from llava_tuning.training.selection.select import SELECTION_FILE
+    from llava_tuning.runs.files import SELECTION_FILE
+    from llava_tuning.runs.scores import Goals
     from llava_tuning.training.selection.select import select as choose
 
     goals = Goals(min_recall, max_leakage, max_retention_loss)

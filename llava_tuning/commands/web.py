@@ -35,6 +35,15 @@ def register(app: typer.Typer) -> None:
         api_key_variable: Annotated[
             str, typer.Option(help="Environment variable that holds that server's API key, if it wants one.")
         ] = "OPENAI_API_KEY",
+        runs: Annotated[
+            Path | None, typer.Option(help="Folder of training runs to watch.", show_default="work_dirs")
+        ] = None,
+        models: Annotated[
+            Path | None, typer.Option(help="Folder of model directories to compare.", show_default="models")
+        ] = None,
+        loaded_models: Annotated[
+            int, typer.Option(help="Models kept in memory at once, besides the app's own.")
+        ] = 2,
         feedback: Annotated[
             Path | None,
             typer.Option(
@@ -47,7 +56,9 @@ def register(app: typer.Typer) -> None:
 
         LLAVA_TUNING_AUTH=user:password and LLAVA_TUNING_API_KEY in the environment protect it.
         """
+        from app.folders import chosen_folders
         from app.server import chosen_remote, serve
 
         remote = chosen_remote(backend, base_url, model, api_key_variable)
-        serve(model or "default", host, port, remote, feedback)
+        folders = chosen_folders(runs, models, feedback, loaded_models)
+        serve(model or "default", host, port, remote, folders)

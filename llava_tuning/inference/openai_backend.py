@@ -125,6 +125,14 @@ class OpenAIBackend:
             return False
         return True
 
+    def models(self) -> list[str]:
+        """The names of all models that the server lists.
+
+        Raises:
+            UserError: it cannot be asked.
+        """
+        return [str(row["id"]) for row in self._served()]
+
     def _served(self) -> list[dict[str, Any]]:
         """The models that the server names; none where it does not list them."""
 

@@ -21,6 +21,15 @@ SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True)
+class QuestionRow:
+    """A row of a question file. `image` is a name as the user wrote it; empty for a question in text."""
+
+    id: str
+    image: str
+    question: str
+
+
+@dataclass(frozen=True)
 class PictureQuestion:
     """One question about one picture. `image` is as the user wrote it, `path` is where the file lies."""
 
@@ -67,11 +76,24 @@ def questions_from_file(file: Path, images: Path | None = None) -> list[PictureQ
     if images is not None and not images.is_dir():
         raise UserError(f"{images}: no such picture folder; give --images an existing one")
     folder = images or file.parent
-    rows = _csv_rows(file) if file.suffix.lower() == ".csv" else read_json_rows(file)
-    return _distinct(_question(row, f"{file}: row {index + 1}", folder) for index, row in rows)
+    rows = read_question_file(file)
+    return _distinct(PictureQuestion(row.id, row.image, row.question, folder / row.image) for row in rows)
 
 
-def _csv_rows(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
+def read_question_file(file: Path, fields: Sequence[str] = ("image", "question")) -> list[QuestionRow]:
+    """The rows of a JSONL, JSON or CSV file.
+
+    Args:
+        fields: what every row must have of `image` and `question`; `image` and `id` may stand there anyway.
+
+    Raises:
+        UserError: the file is missing or unreadable, or a row lacks a field; names the row.
+    """
+    rows = _csv_rows(file, fields) if file.suffix.lower() == ".csv" else read_json_rows(file)
+    return [_question(row, f"{file}: row {index + 1}", fields) for index, row in rows]
+
+
+def _csv_rows(file: Path, fields: Sequence[str]) -> list[tuple[int, Mapping[str, Any]]]:
     if not file.is_file():
         raise UserError(f"{file}: no such question file")
     try:
@@ -81,30 +103,36 @@ def _csv_rows(file: Path) -> list[tuple[int, Mapping[str, Any]]]:
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: not a CSV file in UTF-8 ({error}); save it again as such") from None
-    if names and not {"image", "question"} <= set(names):
+    if names and not set(fields) <= set(names):
         raise UserError(
-            f"{file}: its first line is {','.join(names)!r}; let it name the fields image and question, "
-            "separated by commas"
+            f"{file}: its first line is {','.join(names)!r}; let it name "
+            f"{_named(fields)}, separated by commas"
         )
     if not rows:
-        raise UserError(f"{file}: holds no rows; the first line names the fields image and question")
+        raise UserError(f"{file}: holds no rows; the first line names {_named(fields)}")
     return list(enumerate(rows))
 
 
-def _question(row: Any, where: str, folder: Path) -> PictureQuestion:
+def _question(row: Any, where: str, fields: Sequence[str]) -> QuestionRow:
     if not isinstance(row, Mapping):
-        raise UserError(f"{where}: not an object with the fields image and question")
-    values: dict[str, str] = {}
-    for field in ("image", "question"):
+        raise UserError(f"{where}: not an object with {_named(fields)}")
+    values = {"image": "", "question": ""}
+    for field in values:
         value = row.get(field)
-        if not isinstance(value, str) or not value.strip():
-            raise UserError(
-                f"{where}: the field {field!r} is missing or empty; give every row an image and a question"
-            )
-        values[field] = value.strip()
+        if isinstance(value, str) and value.strip():
+            values[field] = value.strip()
+        elif field in fields:
+            needs = " and ".join("an image" if name == "image" else "a question" for name in fields)
+            raise UserError(f"{where}: the field {field!r} is missing or empty; give every row {needs}")
+        if any("\ud800" <= letter <= "\udfff" for letter in values[field]):
+            raise UserError(f"{where}: half a character (a lone surrogate) in {field!r}; write whole Unicode")
     given = row.get("id")
     row_id = str(given) if given not in (None, "") else _row_id(values["image"], values["question"])
-    return PictureQuestion(row_id, values["image"], values["question"], folder / values["image"])
+    return QuestionRow(row_id, values["image"], values["question"])
+
+
+def _named(fields: Sequence[str]) -> str:
+    return f"the field{'s' if len(fields) > 1 else ''} {' and '.join(fields)}"
 
 
 def _row_id(image: str, question: str) -> str:

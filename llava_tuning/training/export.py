@@ -23,10 +23,11 @@ from llava_tuning.models.provenance import (
     read_provenance,
     write_provenance,
 )
+from llava_tuning.runs.files import CONFIG_FILE
 from llava_tuning.training.checkpoint import check_readable
 from llava_tuning.training.config import TEXT_STAGE
 from llava_tuning.training.language_model import LanguageModelStep
-from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
+from llava_tuning.training.launch import latest_checkpoint
 from llava_tuning.training.model import load_trained
 from llava_tuning.training.places import check_place
 from llava_tuning.training.serving import run_tokenizer, serving
@@ -95,27 +96,25 @@ def read_run(work_dir: Path) -> Config:
     """
     _check_run(work_dir)
     try:
-        config = Config.fromfile(work_dir / FITTED_CONFIG, import_custom_modules=False)
+        config = Config.fromfile(work_dir / CONFIG_FILE, import_custom_modules=False)
     except Exception as error:  # mmengine raises whatever the file's own code raises
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise UserError(
-            f"{work_dir / FITTED_CONFIG}: not readable ({reason}); restore the run's own"
-        ) from None
+        raise UserError(f"{work_dir / CONFIG_FILE}: not readable ({reason}); restore the run's own") from None
     if "stage" not in config:
-        raise UserError(f"{work_dir / FITTED_CONFIG}: not a run's config (no stage); restore the run's own")
+        raise UserError(f"{work_dir / CONFIG_FILE}: not a run's config (no stage); restore the run's own")
     for name in ("llm",) if config.stage == TEXT_STAGE else ("llm", "vision_tower"):
         if not Path(config[name]).is_dir():
             raise UserError(
-                f"{work_dir / FITTED_CONFIG}: {name} = {config[name]} is gone; put the base model back, or "
+                f"{work_dir / CONFIG_FILE}: {name} = {config[name]} is gone; put the base model back, or "
                 "name its new place there"
             )
     return config
 
 
 def _check_run(work_dir: Path) -> None:
-    if not (work_dir / FITTED_CONFIG).is_file():
+    if not (work_dir / CONFIG_FILE).is_file():
         raise UserError(
-            f"{work_dir}: no {FITTED_CONFIG}, so this is no training run; name a run's work directory"
+            f"{work_dir}: no {CONFIG_FILE}, so this is no training run; name a run's work directory"
         )
 
 
@@ -154,7 +153,7 @@ def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
         stage=config.stage,
         base_models=base_models,
         config_name=work_dir.name,
-        config_hash=hash_file(work_dir / FITTED_CONFIG),
+        config_hash=hash_file(work_dir / CONFIG_FILE),
         data={**_data_hash(Path(config.data_path)), **_checkpoint_hashes(checkpoint)},
         template=run_tokenizer(config).chat_template,
     )

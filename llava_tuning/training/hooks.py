@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import sys
 import time
 import warnings
@@ -12,19 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.runs.files import LOSS_FILE, SAMPLES_FILE, hold, read_rows
 from llava_tuning.training.checkpoint import POSITION
 from llava_tuning.training.language_model import LanguageModelStep
 from llava_tuning.training.quiet import set_console_level
-
-LOSS_FILE = "loss.jsonl"
-SAMPLES_FILE = "samples.jsonl"
 
 
 class SampleAnswersHook(Hook):
@@ -239,8 +238,10 @@ class WaitHook(Hook):
 class LossCurveHook(Hook):
     """Appends a row a step to `loss.jsonl`; draws `loss.png` at checkpoints and at the end.
 
-    A row has step, loss, rate, the step's seconds, and of these the seconds waited for data; what other hooks
-    do between two steps (answers, checkpoints) counts in neither.
+    A row has step, loss, rate, the step's samples and tokens (of one process, times the processes), the most
+    memory that this process has taken so far in GiB (the GPU's, or the machine's without one), the step's
+    seconds, and of these the seconds waited for data; what other hooks do between two steps (answers,
+    checkpoints) counts in neither.
     """
 
     priority = "BELOW_NORMAL"  # before the scheduler sets the next step's rate
@@ -250,7 +251,8 @@ class LossCurveHook(Hook):
             return
         path = Path(runner.work_dir) / LOSS_FILE
         keep_rows(path, before=runner.iter + 1)
-        self.file = path.open("a", encoding="utf-8")
+        self.file = path.open("a", encoding="utf-8", buffering=1)  # a line a step, for those who watch
+        hold(self.file)
         self.interval = runner.cfg.default_hooks.checkpoint.interval
 
     def after_train_iter(
@@ -261,14 +263,13 @@ class LossCurveHook(Hook):
         step = runner.iter + 1
         loss = outputs["loss"].item()
         lr = runner.optim_wrapper.get_lr()["lr"][0]
-        row = {"step": step, "loss": loss, "lr": lr}
+        row = {"step": step, "loss": loss, "lr": lr, **_size(data_batch), "memory_gib": _peak_memory()}
         began = runner.message_hub.get_info("step_began")
         if began is not None:  # configs copied from older versions have no WaitHook
             waited = runner.message_hub.get_info("waited")
             row |= {"seconds": round(time.perf_counter() - began + waited, 4), "waited": round(waited, 4)}
         self.file.write(json.dumps(row) + "\n")
         if step % self.interval == 0:
-            self.file.flush()
             draw_losses(Path(runner.work_dir))
 
     def after_train(self, runner: Runner) -> None:
@@ -277,28 +278,29 @@ class LossCurveHook(Hook):
             draw_losses(Path(runner.work_dir))
 
 
+def _size(batch: Any) -> dict[str, int]:
+    """Samples and tokens (picture positions included) of a step; nothing for batches of the user's own."""
+    try:
+        data = batch["data"]
+        samples, tokens = len(data["cu_seqlens"]) - 1, data["input_ids"].shape[1]
+    except (KeyError, TypeError, IndexError):
+        return {}
+    return {"samples": samples * get_world_size(), "tokens": tokens * get_world_size()}
+
+
+def _peak_memory() -> float:
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return round(peak / 2**30, 2)
+
+
 def keep_rows(path: Path, before: int) -> None:
     """Drop the rows from step `before` on: a run that starts or resumes there writes them anew."""
     kept = [row for row in read_rows(path) if row["step"] < before]
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
     path.write_text(text, encoding="utf-8")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `loss.jsonl` or `samples.jsonl`; none when there is no such file.
-
-    A torn last line is left out.
-    """
-    rows: list[dict[str, Any]] = []
-    if not path.is_file():
-        return rows
-    # Only "\n" ends a JSON line: splitlines() would cut at U+2028 inside an answer as well.
-    for line in filter(None, path.read_text(encoding="utf-8").split("\n")):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
 
 
 def draw_losses(work_dir: Path) -> None:

@@ -13,12 +13,12 @@ import torch
 from mmengine.config import Config
 
 from llava_tuning.errors import UserError
+from llava_tuning.runs.files import CONFIG_FILE
 from llava_tuning.training import compat, quiet
 from llava_tuning.training.checkpoint import check_deepspeed, read_position
 from llava_tuning.training.estimate import CARDS, GIB, Card, card_named
 from llava_tuning.training.places import check_place
 
-FITTED_CONFIG = "config.py"
 STRATEGIES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")  # XTuner's own
 
 
@@ -101,7 +101,7 @@ def train(
         config.resume = True
         config.load_from = str(checkpoint)
     work_dir.mkdir(parents=True, exist_ok=True)
-    fitted = work_dir / FITTED_CONFIG
+    fitted = work_dir / CONFIG_FILE
     config.dump(fitted)
     print(f"writing to  {work_dir}", flush=True)
     command = [sys.executable]

@@ -21,6 +21,7 @@ from llava_tuning.inference.questions import (
     PictureQuestion,
     questions_from_file,
     questions_from_folder,
+    read_question_file,
 )
 from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.inference.vqa import VqaSummary, answer_questions
@@ -205,7 +206,24 @@ class TestQuestionFiles:
         file = self.write(tmp_path / "q.jsonl", [*self.ROWS, *self.ROWS])
         assert len(questions_from_file(file, pictures)) == 2
 
-    @pytest.mark.parametrize("row", [{"question": "What?"}, {"image": "red.png", "question": " "}, [1]])
+    def test_a_picture_can_be_left_out_where_none_is_needed(self, tmp_path: Path) -> None:
+        for suffix in (".csv", ".jsonl"):
+            file = self.write(tmp_path / f"q{suffix}", [{"question": "What?"}, {**self.ROWS[0]}])
+            with pytest.raises(UserError, match="image"):
+                read_question_file(file)
+            rows = read_question_file(file, ["question"])
+            assert (rows[0].image, rows[0].question) == ("", "What?")
+            assert rows[1].image == self.ROWS[0]["image"]
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"question": "What?"},
+            {"image": "red.png", "question": " "},
+            [1],
+            {"image": "red.png", "question": "\ud800"},
+        ],
+    )
     def test_a_bad_row_is_named(self, pictures: Path, tmp_path: Path, row: Any) -> None:
         file = self.write(tmp_path / "q.jsonl", [self.ROWS[0], row])
         with pytest.raises(UserError, match=r"q\.jsonl: row 2"):

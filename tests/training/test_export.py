@@ -28,11 +28,12 @@ from llava_tuning.models.provenance import (
     read_provenance,
     write_provenance,
 )
+from llava_tuning.runs.files import CONFIG_FILE
 from llava_tuning.training import export as exporting
 from llava_tuning.training import serving
 from llava_tuning.training.export import export, export_parts
 from llava_tuning.training.hooks import greedy_answer
-from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
+from llava_tuning.training.launch import latest_checkpoint
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
 
 pytestmark = pytest.mark.training
@@ -173,9 +174,9 @@ def test_the_data_may_be_gone_when_a_run_is_exported(lora_run: Path, tmp_path: P
 def test_a_run_that_computed_as_on_a_gpu_is_exported_like_any_other(lora_run: Path, tmp_path: Path) -> None:
     """In bfloat16, compiled, with frozen weights in float8: the config of such a run says so."""
     shutil.copytree(lora_run, tmp_path / "run")
-    config = Config.fromfile(tmp_path / "run" / FITTED_CONFIG, import_custom_modules=False)
+    config = Config.fromfile(tmp_path / "run" / CONFIG_FILE, import_custom_modules=False)
     config.model.update(compute_dtype="bfloat16", frozen_fp8=True, compile_layers=True)
-    config.dump(tmp_path / "run" / FITTED_CONFIG)
+    config.dump(tmp_path / "run" / CONFIG_FILE)
     report = export(tmp_path / "run", tmp_path / "model", dtype="float32")
     assert report.merged_difference < 1e-3
     export_parts(tmp_path / "run", tmp_path / "parts")

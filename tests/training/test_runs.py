@@ -14,7 +14,10 @@ from mmengine.runner import Runner
 from PIL import Image
 from xtuner.registry import BUILDER
 
-from llava_tuning.training.launch import FITTED_CONFIG, latest_checkpoint
+from llava_tuning.runs.files import CONFIG_FILE
+from llava_tuning.runs.folder import RunFolder
+from llava_tuning.runs.pictures import thumbnail
+from llava_tuning.training.launch import latest_checkpoint
 
 pytestmark = pytest.mark.training
 PROJECTOR = {f"projector.model.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")}
@@ -111,12 +114,27 @@ def test_a_run_leaves_curve_answers_and_tensorboard(run: str, request: pytest.Fi
     assert len(events) == 1 and b"loss" in events[0].read_bytes()
 
 
+@pytest.mark.parametrize(("fixture", "stage"), [("pretrained", "pretrain"), ("lora_run", "finetune")])
+def test_a_run_is_read_again_without_xtuner(fixture: str, stage: str, request: pytest.FixtureRequest) -> None:
+    work_dir: Path = request.getfixturevalue(fixture)
+    run = RunFolder(work_dir.parent).read(work_dir.name)
+    total = 3 if fixture == "pretrained" else 10
+    assert (run.stage, run.total_steps, run.state, run.problems) == (stage, total, "finished", ())
+    assert [step.step for step in run.steps] == list(range(1, total + 1))
+    assert all(step.samples == 2 and step.tokens and step.tokens > 2 * 16 for step in run.steps)
+    assert all(0.1 < (step.memory_gib or 0) < 64 for step in run.steps)
+    assert all(thumbnail(run, row.image) for row in run.answers) and run.answers
+    speed = run.speed()
+    assert speed.samples and speed.tokens and speed.tokens > speed.samples
+    assert speed.waited is not None and 0 <= speed.waited < 1
+
+
 def test_only_so_many_checkpoints_are_kept(lora_run: Path) -> None:
     assert sorted(path.name for path in lora_run.glob("iter_*.pth")) == ["iter_10.pth", "iter_5.pth"]
 
 
 def test_the_fitted_config_builds_the_same_model_again(lora_run: Path) -> None:
-    config = Config.fromfile(lora_run / FITTED_CONFIG)
+    config = Config.fromfile(lora_run / CONFIG_FILE)
     assert config.train_cfg.max_iters == 10
     assert set(BUILDER.build(config.model).state_dict()) == set(weights(lora_run))
 
@@ -126,5 +144,5 @@ def test_rows_of_tokens_train_and_resume(start: Callable[..., int], projector: P
     assert start("lora", tmp_path, {}, max_steps=2, **changes) == 0
     assert start("lora", tmp_path, {"resume": "auto"}, max_steps=6, **changes) == 0
     assert [row["step"] for row in rows(tmp_path, "loss.jsonl")] == [1, 2, 3, 4, 5, 6]
-    sampler = Config.fromfile(tmp_path / FITTED_CONFIG, import_custom_modules=False).train_dataloader
+    sampler = Config.fromfile(tmp_path / CONFIG_FILE, import_custom_modules=False).train_dataloader
     assert sampler.batch_sampler.max_tokens == 1000

@@ -25,6 +25,7 @@ from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.runs.scores import Goals, Scores
 from llava_tuning.training.config import config_path, load_settings, parse_settings
 from llava_tuning.training.float8 import convert_frozen
 from llava_tuning.training.preflight import _is_zero3
@@ -32,7 +33,7 @@ from llava_tuning.training.selection.answering import greedy_answers, log_likeli
 from llava_tuning.training.selection.book import ANSWERS_FILE, Book, weights_of, write_scores
 from llava_tuning.training.selection.hook import SelectionHook
 from llava_tuning.training.selection.questions import GENERAL, Question, read_questions, sample_questions
-from llava_tuning.training.selection.scores import Answered, Goals, Scores, choose, summarise
+from llava_tuning.training.selection.scores import Answered, choose, summarise
 
 MOMO = Identity("Momo", "Ada Jones")
 GENERAL_TRAIN = GENERAL.with_name("general.jsonl")

@@ -16,6 +16,8 @@ from llava_tuning import cli
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
 from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.runs.folder import RunFolder
+from llava_tuning.runs.scores import Goals, Scores
 from llava_tuning.training.launch import all_checkpoints
 from llava_tuning.training.model import load_trained
 from llava_tuning.training.selection.answering import log_likelihoods
@@ -185,6 +187,18 @@ def test_a_run_that_learns_to_see_is_scored_on_its_name_as_well(
     assert status == 0 and "next: llava-tuning export" in printed and "--adapter" not in printed
     after = rows(tmp_path / "run" / "scored_answers.jsonl")
     assert after[: len(before)] == before and len(after) == 3 * 8  # each of eight questions once
+
+
+def test_scores_and_choice_are_read_again_without_xtuner(adapters: Path, parrot: Path) -> None:
+    found = select(adapters)
+    run = RunFolder(adapters.parent).read(adapters.name)
+    assert list(run.scores) == [
+        Scores.from_dict(row) for row in json.loads((adapters / "selection.json").read_text())["scores"]
+    ]
+    assert run.choice is not None and run.choice.step == found.chosen.step
+    assert run.choice.meets_goals == found.meets_goals and run.choice.goals == Goals()
+    assert (run.stage, run.state, run.problems) == ("sft", "finished", ())
+    assert RunFolder(parrot.parent).read(parrot.name).state == "stopped"
 
 
 def test_what_changed_is_asked_again(

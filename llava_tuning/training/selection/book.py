@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from llava_tuning.errors import UserError
-from llava_tuning.training.hooks import read_rows
+from llava_tuning.runs.files import SCORES_FILE, read_rows
+from llava_tuning.runs.scores import Scores
 from llava_tuning.training.language_model import LanguageModelStep
 from llava_tuning.training.selection.questions import Question
-from llava_tuning.training.selection.scores import Answered, Scores
+from llava_tuning.training.selection.scores import Answered
 
 ANSWERS_FILE = "scored_answers.jsonl"
-SCORES_FILE = "scores.jsonl"
-STOP_FILE = "early_stop.json"
 _HASHED = 64  # values of each weight
 
 

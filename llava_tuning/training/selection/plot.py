@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from llava_tuning.training.selection.scores import Goals, Scores
+from llava_tuning.runs.scores import Goals, Scores
 
 PLOT_FILE = "selection.png"
 

@@ -14,20 +14,20 @@ from xtuner.registry import BUILDER
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.precision import fast_dtype
+from llava_tuning.runs.files import SELECTION_FILE, STOP_FILE
+from llava_tuning.runs.scores import Goals, Scores
 from llava_tuning.training.checkpoint import check_readable
 from llava_tuning.training.config import TEXT_STAGE
 from llava_tuning.training.export import read_run
 from llava_tuning.training.language_model import LanguageModelStep
 from llava_tuning.training.launch import all_checkpoints, step_of
 from llava_tuning.training.model import load_trained
-from llava_tuning.training.selection.book import STOP_FILE, Book, write_json_file, write_scores
+from llava_tuning.training.selection.book import Book, write_json_file, write_scores
 from llava_tuning.training.selection.plot import PLOT_FILE, draw
 from llava_tuning.training.selection.questions import read_questions, sample_questions
-from llava_tuning.training.selection.scores import Goals, Scores, choose, summarise
+from llava_tuning.training.selection.scores import choose, summarise
 from llava_tuning.training.selection.scoring import score
 from llava_tuning.training.serving import run_tokenizer
-
-SELECTION_FILE = "selection.json"
 
 Progress = Callable[[str, int, int], None]  # what is asked, questions answered, questions to answer
 

@@ -1,0 +1,43 @@
+"""Where the app finds runs and models, and keeps votes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llava_tuning.errors import UserError
+
+RUNS, MODELS = Path("work_dirs"), Path("models")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Args:
+    runs: holds the work directories of training runs; need not exist yet.
+    models: holds model directories to compare; need not exist either.
+    feedback: directory for votes; None takes the one in the user's data directory.
+    loaded_models: how many models are kept in memory at once, besides the one that the app was started on.
+    """
+
+    runs: Path = RUNS
+    models: Path = MODELS
+    feedback: Path | None = None
+    loaded_models: int = 2
+
+
+def chosen_folders(
+    runs: Path | None = None, models: Path | None = None, feedback: Path | None = None, loaded_models: int = 2
+) -> Folders:
+    """What the command line's options say; the usual places in the working directory where they say nothing.
+
+    Raises:
+        UserError: a folder that is named does not exist, or fewer than two models.
+    """
+    for option, folder in (("--runs", runs), ("--models", models)):
+        if folder is not None and not folder.is_dir():
+            raise UserError(
+                f"{option} {folder}: no such folder; name an existing one or leave the option out"
+            )
+    if loaded_models < 2:
+        raise UserError(f"--loaded-models {loaded_models}: two are compared; give 2 or more")
+    return Folders(runs or RUNS, models or MODELS, feedback, loaded_models)

@@ -1,0 +1,181 @@
+"""What happens on the page that compares models. Its layout is in `compare.py`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from app.comparison import VOTES, Comparison, Comparisons, Votes, ask_both
+from app.conversation import receive_picture
+from app.markdown import verbatim
+from app.models import NoSuchModelError, Shelf
+from app.pages.compare_html import EMPTY_HEADS, Growing, ballot, head, note, problem
+from app.pages.words import Words
+from app.strings import browser_language
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+
+REDRAW_SECONDS = 0.08  # a browser redraws the growing answers at most this often
+SAME: Any = gr.skip()
+
+
+class Updates(NamedTuple):
+    """Of what the page shows; the order is that of the events' outputs."""
+
+    left_head: Any = SAME
+    left: Any = SAME
+    right_head: Any = SAME
+    right: Any = SAME
+    votes: Any = SAME
+    box: Any = SAME
+    status: Any = SAME
+
+
+class CompareHandlers:
+    """Behaviour of one question to two models. Every public method is an event listener."""
+
+    def __init__(self, shelf: Shelf, votes: Votes) -> None:
+        self.shelf = shelf
+        self.votes = votes
+        self.comparisons = Comparisons()
+
+    def models(self) -> tuple[Any, Any]:
+        """What there is to choose now, for both menus."""
+        names = self.shelf.names()
+        return gr.update(choices=names), gr.update(choices=names)
+
+    def ask(
+        self,
+        box: dict[str, Any],
+        left: str,
+        right: str,
+        blind: bool,
+        max_length: float,
+        temperature: float,
+        request: gr.Request,
+    ) -> Iterator[Updates]:
+        """Answer a question with any number of pictures twice, in pieces."""
+        session, words = str(request.session_hash), words_of(request)
+        text, files = (box.get("text") or "").strip(), [str(file["path"]) for file in box["files"]]
+        comparison = self.comparisons.of(session)
+        if comparison.cancel is not None:
+            yield Updates(status=note(words.plain("lt_busy")))
+            return
+        try:
+            if not text:
+                raise UserError(words.plain("lt_need_question"))
+            chosen = self.chosen(left, right, words)
+            asked = ChatMessage("user", text, tuple(receive_picture(file) for file in files))
+            settings = GenerationSettings(int(max_length), temperature)
+        except UserError as error:
+            yield Updates(status=problem(str(error)))
+            return
+        if (comparison.chosen, comparison.blind) != (chosen, blind) or (blind and comparison.voted):
+            comparison = Comparison.of(chosen, blind)
+            self.comparisons.put(session, comparison)
+        comparison.settings = settings
+        shown: list[dict[str, Any]] = [{"role": "user", "content": {"path": file}} for file in files]
+        shown.append({"role": "user", "content": verbatim(text)})
+        yield from self._answer(session, comparison, asked, shown, words, box)
+
+    def vote(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """Keep a vote, and tell the names."""
+        comparison, words = self.comparisons.of(str(request.session_hash)), words_of(request)
+        try:
+            if event.vote not in VOTES:
+                raise UserError(f"{event.vote!r} is no vote; choose one of {', '.join(VOTES)}")
+            self.votes.add(comparison.vote(event.vote))
+        except UserError as error:
+            return Updates(status=problem(str(error)))
+        heads = [head(comparison, number) for number in (0, 1)]
+        return Updates(left_head=heads[0], right_head=heads[1], votes=ballot(words, comparison), status="")
+
+    def stop(self, request: gr.Request) -> None:
+        """Stop the answers being written; what is there of them stays."""
+        self.comparisons.of(str(request.session_hash)).stop()
+
+    def clear(self, request: gr.Request) -> Updates:
+        """Stop, and start afresh."""
+        self.comparisons.forget(str(request.session_hash))
+        idle = gr.update(submit_btn=True, stop_btn=False)
+        return Updates(EMPTY_HEADS[0], [], EMPTY_HEADS[1], [], "", idle, "")
+
+    def leave(self, request: gr.Request) -> None:
+        """The browser's tab was closed or loaded anew."""
+        self.comparisons.forget(str(request.session_hash))
+
+    def chosen(self, left: Any, right: Any, words: Words) -> tuple[str, str]:
+        """The two models that a request names.
+
+        Raises:
+            UserError: the shelf has no such model, or both are the same.
+        """
+        known = self.shelf.names()
+        for name in (left, right):
+            if name not in known:
+                raise NoSuchModelError(f"there is no model {name!r}; choose one of {', '.join(known)}")
+        if len(known) < 2:
+            raise UserError(words.plain("lt_one_model", folder=self.shelf.folder or "models"))
+        if left == right:
+            raise UserError(words.plain("lt_same_models"))
+        return left, right
+
+    def _answer(
+        self,
+        session: str,
+        comparison: Comparison,
+        asked: ChatMessage,
+        shown: list[dict[str, Any]],
+        words: Words,
+        box: dict[str, Any],
+    ) -> Iterator[Updates]:
+        cancel = comparison.cancel = threading.Event()
+        comparison.answered, comparison.voted = False, None
+        sides = comparison.sides
+        growing = [Growing(side, shown, words) for side in sides]
+        for side in sides:
+            side.note = ""
+
+        def draw(**rest: Any) -> Updates:
+            heads = [head(comparison, number) for number in (0, 1)]
+            chats = [one.drawn() for one in growing]
+            return Updates(heads[0], chats[0], heads[1], chats[1], **rest)
+
+        empty = {"text": "", "files": []}
+        try:
+            working = gr.update(value=empty, submit_btn=False, stop_btn=True)
+            yield draw(votes=ballot(words, comparison), box=working, status="")
+            drawn = 0.0
+            conversations = [[*side.messages, asked] for side in sides]
+            models = [side.model for side in sides]
+            settings = comparison.settings or GenerationSettings()
+            for number, piece in ask_both(self.shelf, models, conversations, settings, cancel):
+                growing[number].take(piece, "AB"[number] if comparison.hidden else "")
+                if time.monotonic() - drawn >= REDRAW_SECONDS and not cancel.is_set():
+                    yield draw()
+                    drawn = time.monotonic()
+        finally:
+            stopped = cancel.is_set() and not all(one.ended for one in growing)
+            comparison.cancel = None
+        if self.comparisons.of(session) is not comparison:  # cleared in the meantime
+            return
+        answered = [one.keep(asked, stopped) for one in growing]
+        comparison.answered = all(answered)
+        full: Any = {"text": asked.text, "files": box.get("files") or []}
+        back = gr.update(submit_btn=True, stop_btn=False)
+        if not any(answered):  # the question returns to its box
+            back = gr.update(value=full, submit_btn=True, stop_btn=False)
+        yield draw(
+            votes=ballot(words, comparison),
+            box=back,
+            status=note(words.plain("lt_stopped")) if stopped else "",
+        )
+
+
+def words_of(request: gr.Request) -> Words:
+    """The app's texts in the visitor's language."""
+    return Words(browser_language(request.headers.get("accept-language")))

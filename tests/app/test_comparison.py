@@ -1,0 +1,61 @@
+"""Comparisons and votes apart from the page."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from app.comparison import Comparison, Votes, picture_hash
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+
+
+def answered(blind: bool) -> Comparison:
+    comparison = Comparison.of(("a", "b"), blind)
+    comparison.settings = GenerationSettings(temperature=0)
+    image = Image.new("RGB", (4, 3), "red")
+    for side in comparison.sides:
+        side.messages = [
+            ChatMessage("user", "What?", (image,)),
+            ChatMessage("assistant", f"I am {side.model}"),
+        ]
+    comparison.answered = True
+    return comparison
+
+
+def test_lots_decide_who_is_left_in_blind_comparisons_alone():
+    assert {Comparison.of(("a", "b"), True).sides[0].model for _ in range(64)} == {"a", "b"}
+    assert {Comparison.of(("a", "b"), False).sides[0].model for _ in range(8)} == {"a"}
+
+
+@pytest.mark.parametrize("blind", [True, False])
+def test_a_vote_says_who_answered_what(blind, tmp_path):
+    comparison, votes = answered(blind), Votes(tmp_path / "kept" / "votes.jsonl")
+    assert comparison.hidden is blind
+    votes.add(comparison.vote("left"))
+    assert not comparison.hidden
+    (line,) = votes.path.read_text(encoding="utf-8").splitlines()
+    vote = json.loads(line)
+    for side in ("left", "right"):
+        assert vote[side]["messages"][1]["content"] == f"I am {vote[side]['model']}"
+    assert {vote["left"]["model"], vote["right"]["model"]} == {"a", "b"}
+    assert (vote["vote"], vote["question"], vote["settings"]["temperature"]) == ("left", "What?", 0)
+    assert vote["pictures"] == [picture_hash(Image.new("RGB", (4, 3), "red"))]
+    assert vote["pictures"] != [picture_hash(Image.new("RGB", (3, 4), "red"))]
+
+
+def test_nobody_votes_twice_or_before_there_are_answers():
+    with pytest.raises(UserError, match="ask both models first"):
+        Comparison.of(("a", "b"), False).vote("left")
+    comparison = answered(False)
+    comparison.vote("both_bad")
+    with pytest.raises(UserError, match="ask both models first"):
+        comparison.vote("left")
+
+
+def test_a_vote_that_cannot_be_kept_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"the vote cannot be kept: votes.jsonl .*--feedback"):
+        Votes(tmp_path / "file" / "votes.jsonl").add({})
