@@ -1,7 +1,7 @@
 """Teach a small model a name by the course's recipe and by ours, and score every checkpoint on both sides.
 
     python -m benchmarks.assistant            # about six minutes on a GPU, an hour or more on two CPU cores
-    python -m benchmarks.assistant --fill     # writes the newest results into docs/assistant.md
+    python -m benchmarks.assistant --fill     # writes the results into docs/assistant.md
 
 All recipes train SmolLM2-135M by the same config; they differ in their data:
 
@@ -142,16 +142,26 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def fill_guide(results: Path) -> None:
-    """Put the newest result file's tables between the guide's marks."""
-    files = sorted(results.glob("assistant_*.json"), key=lambda path: json.loads(path.read_text())["date"])
-    if not files:
+    """Put the tables of all result files between the guide's marks, each recipe's newest."""
+    files = sorted(results.glob("assistant_*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    newest = {name: result["date"] for result in sorted(found, key=_date) for name in result["recipes"]}
+    for result in found:
+        result["recipes"] = {n: r for n, r in result["recipes"].items() if newest[n] == result["date"]}
+    found = [result for result in found if result["recipes"]]
+    if not found:
         sys.exit(f"{results}: no assistant_*.json there; run python -m benchmarks.assistant first")
     text = GUIDE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    tables = markdown(json.loads(files[-1].read_text(encoding="utf-8")))
+    tables = "\n\n".join(markdown(r) for r in sorted(found, key=lambda r: min(r["recipes"], default="")))
     GUIDE.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}", encoding="utf-8")
-    print(f"{GUIDE}: filled from {files[-1]}")
+    print(f"{GUIDE}: filled from {', '.join(map(str, files))}")
+
+
+def _date(result: dict[str, Any]) -> str:
+    date: str = result["date"]
+    return date
 
 
 def main() -> None:
@@ -164,7 +174,7 @@ def main() -> None:
     parser.add_argument("--max-steps", type=int, help="train so few steps, for a try")
     parser.add_argument("--sample", type=int, help="score on so many questions of each kind, for a try")
     parser.add_argument("--out", type=Path, default=RESULTS / f"assistant_{hardware()}.json")
-    parser.add_argument("--fill", action="store_true", help="only write the newest results into the guide")
+    parser.add_argument("--fill", action="store_true", help="only write the results into the guide")
     arguments = parser.parse_args()
     if arguments.fill:
         fill_guide(arguments.out.parent)
