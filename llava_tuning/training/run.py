@@ -20,9 +20,22 @@ def main() -> None:
 
     try:
         train()
+        leave_together()
     except UserError as error:
         print(f"llava-tuning: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def leave_together() -> None:
+    """Wait for all processes of a run that ended well: torchrun ends the others as soon as one has failed.
+
+    One that leaves while the first still writes the last checkpoint, and fails as it does, would cost it.
+    """
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from mmengine.dist import get_rank  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from llava_tuning.training.run import leave_together  # noqa: E402
+
 
 class Pictures(Hook):
     """Notes which steps had pictures in this process."""
@@ -45,6 +47,7 @@ def main(folder: Path) -> None:
         runner.register_hook(pictures)
         runner.train()
         (Path(config.work_dir) / f"pictures_{get_rank()}.json").write_text(json.dumps(pictures.steps))
+    leave_together()
 
 
 if __name__ == "__main__":
