@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from llava_tuning.inference.attention_map import PictureAttention
+if TYPE_CHECKING:  # torch is not needed to draw, nor in front of another server
+    from llava_tuning.inference.attention_map import PictureAttention
 
 SIDE = 448  # pixels of a drawn picture's longer side, at most
 _STOPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the highest weight
