@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument(
         "--models",
         type=Path,
-        help="folder of model directories to compare (default: models, where it exists)",
+        help="folder of model directories to choose from (default: models, where it exists)",
     )
     parser.add_argument(
         "--loaded-models",

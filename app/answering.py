@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.chats import Chat, Exchange, Question, Usage, chat_messages
-from app.engine import Engine, Waiting
+from app.engine import Waiting
 from app.markdown import formatted
+from app.models import Loading, Shelf
 from app.strings import Language, explain, say
 from app.transcript import TYPING, kept_by_browser, shown, shown_answer, shown_question, thumbs
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import Finished, GenerationSettings
+from llava_tuning.inference.backend import BlindModelError, Finished, GenerationSettings
 
 REDRAW_SECONDS = 0.05  # a browser redraws the growing answer at most this often
 SAME: Any = gr.skip()
@@ -37,11 +38,13 @@ class Asking:
     """A question that takes the place of exchange `number` of a chat, and of those after it.
 
     Args:
+        model: the name of the one that answers.
         to_box: whether it returns to the box where it gets no answer.
     """
 
     chat: Chat
     number: int
+    model: str
     question: Question
     system: str
     settings: GenerationSettings
@@ -49,7 +52,7 @@ class Asking:
     to_box: bool
 
 
-def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
+def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
     """Stream the answer and remember both sides; where there is none, the chat stays as it was."""
     chat, language = asking.chat, asking.language
     if chat.cancel is not None:
@@ -57,7 +60,8 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
         return
     cancel, name = chat.begin(), chat.id
     before = chat.exchanges[: asking.number]
-    question = [*shown(before, language), shown_question(asking.question, language)]
+    attentive = shelf.attentive()
+    question = [*shown(before, language, attentive), shown_question(asking.question, language)]
     messages = [*chat_messages(asking.system, before), asking.question.message()]
     text, status, usage = "", "", None
     try:
@@ -65,7 +69,10 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
         chatbot = gr.update(value=[*question, shown_answer(TYPING)], feedback_value=thumbs(before))
         yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", SAME)
         drawn = began = 0.0
-        for piece in engine.stream(messages, asking.settings, cancel):
+        for piece in shelf.stream(asking.model, messages, asking.settings, cancel):
+            if isinstance(piece, Loading):
+                yield unchanged(note(say("lt_loading", language, model=asking.model)))
+                continue
             if isinstance(piece, Waiting):
                 yield unchanged(note(say("lt_in_line", language, ahead=piece.ahead)))
                 continue
@@ -77,6 +84,9 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
             if time.monotonic() - drawn >= REDRAW_SECONDS and chat.cancel is cancel:
                 yield unchanged("", chatbot=[*question, shown_answer(formatted(text))])
                 drawn = time.monotonic()
+    except BlindModelError:
+        key = "lt_blind" if asking.question.pictures else "lt_blind_conversation"
+        status = problem(say(key, language, model=asking.model))
     except UserError as error:
         status = problem(explain(error, language))
     except Exception as error:
@@ -86,9 +96,10 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
         stopped = cancel.is_set()
         mine = chat.finish(cancel)
     if not mine:  # another conversation took its place; pieces of this may still be on their way to the page
-        written = (Exchange(asking.question, text.strip()),) if text.strip() else ()
+        unfinished = Exchange(asking.question, text.strip(), model=asking.model)
+        written = (unfinished,) if unfinished.answer else ()
         left = kept_by_browser(Chat(name, asking.system, (*before, *written))) | {"left": True}
-        page = Updates(shown(chat.exchanges, language), idle(), SAME, SAME)
+        page = Updates(shown(chat.exchanges, language, attentive), idle(), SAME, SAME)
         yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
         return
     status = status or (note(say("lt_stopped", language)) if stopped else "")
@@ -96,14 +107,17 @@ def answer(engine: Engine, asking: Asking) -> Iterator[Updates]:
     if text := text.strip():
         chat.system = asking.system
         # Not `before`: there may be votes since.
-        chat.exchanges = (*chat.exchanges[: asking.number], Exchange(asking.question, text, usage))
+        written = (Exchange(asking.question, text, usage, model=asking.model),)
+        chat.exchanges = (*chat.exchanges[: asking.number], *written)
         kept = kept_by_browser(chat)
     else:
         status = status or note(say("lt_empty", language))
         if asking.to_box:
             files = [str(picture.path) for picture in asking.question.pictures]
             box |= {"value": {"text": asking.question.text, "files": files}}
-    chatbot = gr.update(value=shown(chat.exchanges, language), feedback_value=thumbs(chat.exchanges))
+    chatbot = gr.update(
+        value=shown(chat.exchanges, language, attentive), feedback_value=thumbs(chat.exchanges)
+    )
     yield Updates(chatbot, box, status, kept)
 
 

@@ -49,24 +49,49 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What an answer attended to: pictures under a heat map, and the share of all attention that they got."""
+
+    pictures: tuple[KeptPicture, ...]
+    share: float
+
+
+@dataclass(frozen=True)
 class Exchange:
-    """A question with its answer; `usage` is None where nobody counted, as in an answer that was stopped."""
+    """A question with its answer.
+
+    Args:
+        usage: None where nobody counted, as in an answer that was stopped.
+        model: who wrote the answer; empty where a browser kept it before models were noted.
+        look: shown below the answer, if the visitor asked for it; not kept by the browser.
+    """
 
     question: Question
     answer: str
     usage: Usage | None = None
     vote: Vote | None = None
+    model: str = ""
+    look: Look | None = None
 
 
 @dataclass
 class Chat:
-    """One conversation. `id` names it in the browser's list and in the file of votes."""
+    """One conversation. `id` names it in the browser's list and in the file of votes.
+
+    `model` is the one that the page shows as chosen; it stays when another conversation takes the place.
+    """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     system: str = ""
     exchanges: tuple[Exchange, ...] = ()
     cancel: threading.Event | None = None  # of the answer being written; None when there is none
     told: set[str] = field(default_factory=set)  # names of the pictures that the browser has
+    model: str = ""  # empty is the app's own
+
+    @property
+    def pictures(self) -> bool:
+        """Whether there are any."""
+        return any(exchange.question.pictures for exchange in self.exchanges)
 
     @property
     def title(self) -> str:
@@ -164,7 +189,13 @@ def restore_chat(name: str, given: Sequence[Any]) -> Chat:
     chat = Chat(id=name, system=system)
     pairs = zip(messages[::2], messages[1::2], extras[1::2], strict=True)
     chat.exchanges = tuple(
-        Exchange(_kept(asked.text, asked.images), said.text, _usage(extra.get("usage")), _vote(extra))
+        Exchange(
+            _kept(asked.text, asked.images),
+            said.text,
+            _usage(extra.get("usage")),
+            _vote(extra),
+            _model(extra.get("model")),
+        )
         for asked, said, extra in pairs
     )
     chat.told = {picture.name for exchange in chat.exchanges for picture in exchange.question.pictures}
@@ -178,6 +209,10 @@ def _kept(text: str, images: Sequence[Image.Image]) -> Question:
 def _vote(extra: dict[str, Any]) -> Vote | None:
     vote = extra.get("vote")
     return vote if vote in ("up", "down") else None
+
+
+def _model(given: Any) -> str:
+    return given if isinstance(given, str) and len(given) <= 255 else ""
 
 
 def _usage(given: Any) -> Usage | None:

@@ -17,17 +17,13 @@ from typing import Any, Literal
 from PIL import Image
 
 from app.engine import Waiting
-from app.models import Shelf
+from app.models import Loading, Shelf
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings
 
 Vote = Literal["left", "right", "both_good", "both_bad"]
 VOTES: tuple[Vote, ...] = ("left", "both_good", "both_bad", "right")
 MAX_COMPARISONS = 500
-
-
-class Loading:
-    """Yielded when a model has to be loaded first."""
 
 
 Piece = str | Waiting | Finished | Loading | Exception
@@ -48,11 +44,8 @@ def ask_both(
 
     def ask(side: int) -> None:
         try:
-            if not shelf.is_loaded(names[side]):
-                pieces.put((side, Loading()))
-            with shelf.use(names[side]) as engine:
-                for piece in engine.stream(conversations[side], settings, cancel):
-                    pieces.put((side, piece))
+            for piece in shelf.stream(names[side], conversations[side], settings, cancel):
+                pieces.put((side, piece))
         except Exception as error:
             pieces.put((side, error))
         finally:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from llava_tuning.inference.backend import BusyError, ChatBackend, ChatMessage, Finished, GenerationSettings
+from llava_tuning.errors import UserError
+from llava_tuning.inference.backend import (
+    AttentiveBackend,
+    BusyError,
+    ChatBackend,
+    ChatMessage,
+    Finished,
+    GenerationSettings,
+)
+
+if TYPE_CHECKING:
+    from llava_tuning.inference.attention_map import PictureAttention
 
 CLOSE_S = 5  # how long an answer that nobody waits for may take to end
 MAX_WAITING = 20  # questions in line before new ones are refused
@@ -26,11 +38,10 @@ class _End:
 
 @dataclass(eq=False)
 class _Job:
-    messages: Sequence[ChatMessage]
-    settings: GenerationSettings
+    work: Callable[[], Iterator[Any]]
     cancel: threading.Event
     running: bool = False
-    pieces: queue.Queue[str | Finished | BaseException | _End] = field(default_factory=queue.Queue)
+    pieces: queue.Queue[Any] = field(default_factory=queue.Queue)
 
 
 class Engine:
@@ -73,7 +84,24 @@ class Engine:
             BusyError: too many questions are in line.
             UserError: what the backend raises.
         """
-        job = _Job(messages, settings, cancel)
+        return self._queued(lambda: self._answer(messages, settings, cancel), cancel)
+
+    def picture_attention(
+        self, messages: Sequence[ChatMessage], answer: str, cancel: threading.Event
+    ) -> Iterator[Waiting | list[PictureAttention]]:
+        """Yield `Waiting` as `stream` does, then what `AttentiveBackend.picture_attention` returns.
+
+        Raises:
+            UserError: the model does not run in this process, or what the backend raises.
+            BusyError: too many questions are in line.
+        """
+        backend = self.backend
+        if not isinstance(backend, AttentiveBackend):
+            raise UserError(f"{self.backend.name} runs on another server, which does not tell its attention")
+        return self._queued(lambda: iter([backend.picture_attention(messages, answer)]), cancel)
+
+    def _queued(self, work: Callable[[], Iterator[Any]], cancel: threading.Event) -> Iterator[Any]:
+        job = _Job(work, cancel)
         with self._changed:
             if len(self._jobs) >= MAX_WAITING:
                 raise BusyError(f"{MAX_WAITING} questions are already in line; try again in a minute")
@@ -89,7 +117,7 @@ class Engine:
                 if not job.running and job in self._jobs:
                     self._jobs.remove(job)
 
-    def _follow(self, job: _Job) -> Iterator[str | Waiting | Finished]:
+    def _follow(self, job: _Job) -> Iterator[Any]:
         told = 0
         while True:
             try:
@@ -124,7 +152,7 @@ class Engine:
                 job.running = True
             try:
                 if not job.cancel.is_set():
-                    for piece in self._answer(job):
+                    for piece in job.work():
                         job.pieces.put(piece)
                         if job.cancel.is_set():
                             break
@@ -135,7 +163,9 @@ class Engine:
                 with self._changed:
                     self._jobs.remove(job)
 
-    def _answer(self, job: _Job) -> Iterator[str | Finished]:
-        finished = yield from self.backend.stream(job.messages, job.settings, job.cancel)
-        if not job.cancel.is_set():
+    def _answer(
+        self, messages: Sequence[ChatMessage], settings: GenerationSettings, cancel: threading.Event
+    ) -> Iterator[str | Finished]:
+        finished = yield from self.backend.stream(messages, settings, cancel)
+        if not cancel.is_set():
             yield finished

@@ -35,6 +35,9 @@ class Feedback:
     def store(self, chat: Chat, number: int, model: str) -> None:
         """Write the vote on the answer of exchange `number`, with the conversation up to it.
 
+        Args:
+            model: who wrote the answer, where the exchange does not say.
+
         Raises:
             UserError: the directory cannot be written.
         """
@@ -63,7 +66,7 @@ class Feedback:
             "id": answer_id(chat.id, messages),
             "conversation": chat.id,
             "vote": exchanges[-1].vote,
-            "model": model,
+            "model": exchanges[-1].model or model,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "messages": messages,
         }

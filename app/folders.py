@@ -14,7 +14,7 @@ RUNS, MODELS = Path("work_dirs"), Path("models")
 class Folders:
     """Args:
     runs: holds the work directories of training runs; need not exist yet.
-    models: holds model directories to compare; need not exist either.
+    models: holds model directories to choose from; need not exist either.
     feedback: directory for votes; None takes the one in the user's data directory.
     loaded_models: how many models are kept in memory at once, besides the one that the app was started on.
     """

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from app.answering import SAME, Asking, Updates, answer, idle, note, problem, unchanged
 from app.chats import Chat, Chats, Question, restore_chat
-from app.conversation import read_messages, receive_picture
-from app.engine import Engine
+from app.conversation import receive_picture
 from app.feedback import Feedback
+from app.looking import look
+from app.mark import EYE
+from app.models import Shelf
 from app.strings import Language, browser_language, explain, say
-from app.transcript import kept_by_browser, markdown_of, messages_of, shown, thumbs
+from app.transcript import Shown, kept_by_browser, markdown_of, messages_of, shown, thumbs
 from app.uploads import keep_picture
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import GenerationSettings
-from llava_tuning.inference.context import check_messages
+
+
+class Chosen(NamedTuple):
+    """Updates of the chatbot, the status line, the menu of models, and what only models that see have."""
+
+    chatbot: Any = SAME
+    status: Any = SAME
+    picker: Any = SAME
+    camera: Any = SAME
+    picture_cards: Any = SAME
 
 
 class Handlers:
     """Behaviour of the chat. Every public method is an event listener; most return `Updates`.
 
-    `settings` are the fields' values in the order of `read_settings`.
+    `settings` are the model's name, then the fields' values in the order of `read_settings`.
     """
 
-    def __init__(self, engine: Engine, feedback: Feedback) -> None:
-        self.engine = engine
+    def __init__(self, shelf: Shelf, feedback: Feedback) -> None:
+        self.shelf = shelf
         self.feedback = feedback
         self.chats = Chats()
 
@@ -61,7 +71,7 @@ class Handlers:
         number, text = _exchange(event.index), str(event.value).strip()
         if not 0 <= number < len(chat.exchanges) or not text:
             said = problem(say("lt_need_question", language))
-            yield unchanged(said, chatbot=shown(chat.exchanges, language))
+            yield unchanged(said, chatbot=self._shown(chat, language))
             return
         question = Question(text, chat.exchanges[number].question.pictures)
         yield from self._answer(request, number, question, settings)
@@ -82,7 +92,7 @@ class Handlers:
         before = chat.exchanges
         try:
             chat.vote(number, "up" if event.liked is True else "down" if event.liked is False else None)
-            self.feedback.store(chat, number, self.engine.backend.name)
+            self.feedback.store(chat, number, self.shelf.own.backend.name)
         except UserError as error:
             chat.exchanges = before
             return unchanged(problem(explain(error, language)), gr.update(feedback_value=thumbs(before)))
@@ -96,13 +106,47 @@ class Handlers:
         return self._mirror(chat, request)
 
     def reopen(self, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        """Continue a conversation that the browser kept; `Updates`, and the system prompt it had."""
+        """Continue a conversation that the browser kept; `Updates`, its system prompt, and its last model."""
         chat, language = self._chat(request), _language(request)
         try:
             chat.replace(restore_chat(event.id, event.messages))
         except UserError as error:
-            return *unchanged(problem(explain(error, language))), SAME
-        return *self._mirror(chat, request), chat.system
+            return *unchanged(problem(explain(error, language))), SAME, SAME
+        wrote, names = chat.exchanges[-1].model if chat.exchanges else "", self.shelf.names()
+        picker = gr.update(value=wrote, choices=names) if wrote in names else SAME
+        return *self._mirror(chat, request), chat.system, picker
+
+    def look(self, request: gr.Request, event: gr.EventData) -> Iterator[Updates]:
+        """Show what an answer attended to, or no longer."""
+        yield from look(self.shelf, self._chat(request), event.number, _language(request))
+
+    def models(self) -> Any:
+        """The menu of models as they are now: one may have been exported since."""
+        return gr.update(choices=self.shelf.names())
+
+    def choose(self, name: Any, request: gr.Request) -> Iterator[Chosen]:
+        """Load a model for the next questions; where that fails, the one before stays chosen."""
+        chat, language, own = self._chat(request), _language(request), self.shelf.own.backend.name
+        before, name = chat.model or own, str(name)
+        if name == before:
+            yield Chosen()
+            return
+        try:
+            if not self.shelf.is_loaded(name):
+                yield Chosen(status=note(say("lt_loading", language, model=name)))
+            with self.shelf.use(name) as engine:
+                sees = engine.backend.sees
+        except UserError as error:
+            yield Chosen(status=problem(explain(error, language)), picker=gr.update(value=before))
+            return
+        chat.model = name
+        blind = chat.pictures and not sees
+        yield Chosen(
+            gr.update(placeholder=f"{EYE}\n\n{say('lt_welcome' if sees else 'lt_welcome_blind', language)}"),
+            note(say("lt_blind_conversation", language, model=name)) if blind else "",
+            camera=gr.update(visible=sees),
+            picture_cards=gr.update(visible=sees),
+        )
 
     def add_photo(self, photo: dict[str, Any] | None, box: dict[str, Any] | None) -> tuple[Any, Any]:
         """Put the camera's photo into the box; the box, and the camera without a photo."""
@@ -118,7 +162,7 @@ class Handlers:
         if not chat.exchanges:
             return None
         if kind == "markdown":
-            return {"type": kind, "text": markdown_of(chat, self.engine.backend.name, _language(request))}
+            return {"type": kind, "text": markdown_of(chat, self.shelf.own.backend.name, _language(request))}
         return {"type": kind, "content": {"messages": messages_of(chat.system, chat.exchanges)}}
 
     def stop(self, request: gr.Request) -> None:
@@ -129,42 +173,12 @@ class Handlers:
         """The browser's tab was closed or loaded anew: stop the model and forget."""
         self.chats.forget(str(request.session_hash))
 
-    def api_chat(
-        self,
-        question: str,
-        pictures: list[dict[str, Any]] = [],  # noqa: B006  (Gradio shows the default; nothing changes it)
-        history: list[dict[str, Any]] = [],  # noqa: B006
-        system: str = "",
-        max_new_tokens: int = GenerationSettings.max_new_tokens,
-        temperature: float = GenerationSettings.temperature,
-        top_p: float = GenerationSettings.top_p,
-        seed: int | None = None,
-    ) -> Iterator[str]:
-        """Answer a question from a program, which sends what was said before; yields the growing answer."""
-        try:
-            told = [{"role": "system", "content": system}] if system else []
-            asked = {"role": "user", "content": [question, *(pictures or [])]}
-            messages = read_messages([*told, *(history or []), asked], uploads=True)
-            check_messages(messages, sees=self.engine.backend.sees, name=self.engine.backend.name)
-            settings = _api_settings(max_new_tokens, temperature, top_p, seed)
-            answer = ""
-            for piece in self.engine.stream(messages, settings, threading.Event()):
-                if isinstance(piece, str):
-                    answer += piece
-                    yield answer
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-
-    def api_model(self) -> dict[str, Any]:
-        """The model that answers: its name, and whether it takes pictures."""
-        return {"name": self.engine.backend.name, "sees": self.engine.backend.sees}
-
     def _ask(
         self, request: gr.Request, text: str, files: list[str], settings: Sequence[Any]
     ) -> Iterator[Updates]:
         language = _language(request)
-        if missing := "lt_need_question" if not text else self._blind(files):
-            yield unchanged(problem(say(missing, language)))
+        if not text:
+            yield unchanged(problem(say("lt_need_question", language)))
             return
         try:
             asked = Question(text, tuple(keep_picture(receive_picture(file)) for file in files))
@@ -179,18 +193,19 @@ class Handlers:
         """Answer a question that takes the place of exchange `number` and of those after it."""
         language = _language(request)
         try:
-            system, settings = read_settings(given)
+            model, *fields = given
+            system, settings = read_settings(fields)
         except UserError as error:
             yield unchanged(problem(explain(error, language)))
             return
         except (TypeError, ValueError, OverflowError):
             yield unchanged(problem(say("lt_no_number", language)))
             return
-        asking = Asking(self._chat(request), number, asked, system, settings, language, to_box)
-        yield from answer(self.engine, asking)
+        asking = Asking(self._chat(request), number, str(model), asked, system, settings, language, to_box)
+        yield from answer(self.shelf, asking)
 
-    def _blind(self, files: list[str]) -> str | None:
-        return "lt_blind" if files and not self.engine.backend.sees else None
+    def _shown(self, chat: Chat, language: Language) -> Shown:
+        return shown(chat.exchanges, language, self.shelf.attentive())
 
     def _chat(self, request: gr.Request) -> Chat:
         return self.chats.of(str(request.session_hash))
@@ -198,7 +213,7 @@ class Handlers:
     def _mirror(self, chat: Chat, request: gr.Request, box: Any = None) -> Updates:
         """The page as the conversation is now."""
         chatbot = gr.update(
-            value=shown(chat.exchanges, _language(request)), feedback_value=thumbs(chat.exchanges)
+            value=self._shown(chat, _language(request)), feedback_value=thumbs(chat.exchanges)
         )
         return Updates(chatbot, box or idle(), "", kept_by_browser(chat))
 
@@ -222,18 +237,6 @@ def read_settings(given: Sequence[Any]) -> tuple[str, GenerationSettings]:
         seed=int(seed) if (seed or "").strip() else None,
     )
     return (system or "").strip(), numbers
-
-
-def _api_settings(max_new_tokens: Any, temperature: Any, top_p: Any, seed: Any) -> GenerationSettings:
-    """What a program set, which Gradio hands on as it came."""
-    try:
-        return GenerationSettings(
-            int(max_new_tokens), float(temperature), float(top_p), seed=None if seed is None else int(seed)
-        )
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(
-            "max_new_tokens, temperature, top_p and seed are numbers; leave out what you don't set"
-        ) from None
 
 
 def _exchange(index: int | tuple[int, int] | list[int]) -> int:

@@ -6,19 +6,31 @@ import gc
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.engine import Engine
+from app.engine import Engine, Waiting
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import BusyError, ChatBackend, load_backend
+from llava_tuning.inference.backend import (
+    AttentiveBackend,
+    BusyError,
+    ChatBackend,
+    ChatMessage,
+    Finished,
+    GenerationSettings,
+    load_backend,
+)
 from llava_tuning.inference.loading import check_model_directory
 from llava_tuning.models.default import DEFAULT_NAME
 
 Load = Callable[[], ChatBackend]
+
+
+class Loading:
+    """Yielded when a model has to be loaded first."""
 
 
 class NoSuchModelError(UserError):
@@ -77,6 +89,29 @@ class Shelf:
         """All models: the app's own, the embedded default, those behind addresses, the folder's."""
         names = [self.own.backend.name, DEFAULT_NAME, *self._remote, *sorted(self._directories())]
         return list(dict.fromkeys(names))
+
+    def attentive(self) -> frozenset[str]:
+        """Names of the models that run in this process and so can tell what their answers attended to."""
+        own = self.own.backend
+        here = {DEFAULT_NAME, *self._directories()} - {own.name, *self._remote}
+        return frozenset(here | ({own.name} if isinstance(own, AttentiveBackend) else set()))
+
+    def stream(
+        self,
+        name: str,
+        messages: Sequence[ChatMessage],
+        settings: GenerationSettings,
+        cancel: threading.Event,
+    ) -> Iterator[str | Waiting | Finished | Loading]:
+        """Yield `Loading` where the model has to be loaded first, then what its `Engine.stream` yields.
+
+        Raises:
+            UserError: what `use` and `Engine.stream` raise.
+        """
+        if not self.is_loaded(name):
+            yield Loading()
+        with self.use(name) as engine:
+            yield from engine.stream(messages, settings, cancel)
 
     def is_loaded(self, name: str) -> bool:
         """Whether it answers without being loaded first."""

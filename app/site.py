@@ -59,7 +59,7 @@ def build_site(
     site.mount("/v1", openai_api(engine))
     text = gr.I18n(**translations(speaks_chinese))
     votes = Votes(feedback.directory / "comparisons.jsonl")
-    page = build(shelf, Handlers(engine, feedback), votes, text, folders)
+    page = build(shelf, Handlers(shelf, feedback), votes, text, folders)
     gr.mount_gradio_app(
         site,
         page,

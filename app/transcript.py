@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import html
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from app.chats import Chat, Exchange, Question, Usage
+from app.chats import Chat, Exchange, Look, Question, Usage
 from app.markdown import formatted, verbatim
 from app.strings import Language, say
 from app.uploads import KeptPicture
@@ -16,14 +17,27 @@ _THUMB = {"up": "Like", "down": "Dislike", None: None}  # Gradio's names
 Shown = list[dict[str, str]]
 
 
-def shown(exchanges: Sequence[Exchange], language: Language) -> Shown:
-    """Messages for the chatbot component: each exchange is two, so that their place tells the exchange."""
-    messages = []
+def shown(exchanges: Sequence[Exchange], language: Language, attentive: Collection[str] = ()) -> Shown:
+    """Messages for the chatbot component: each exchange is two, so that their place tells the exchange.
+
+    Args:
+        attentive: models whose answers can be asked what they attended to.
+    """
+    messages, pictures = [], False
+    several = len({exchange.model for exchange in exchanges}) > 1
     for exchange in exchanges:
         answer = formatted(exchange.answer)
-        if exchange.usage:
+        pictures = pictures or bool(exchange.question.pictures)
+        facts = [f"<b>{_literal(exchange.model)}</b>"] if several and exchange.model else []
+        facts += [describe_usage(exchange.usage, language)] if exchange.usage else []
+        below = f'<p class="lt-usage">{" · ".join(facts)}</p>' if facts else ""
+        if pictures and exchange.model in attentive:
+            below += _look_button(exchange.look, language)
+        if below:
             answer += "\n```" if answer.count("```") % 2 else ""  # what follows is no code
-            answer += f'\n\n<p class="lt-usage">{describe_usage(exchange.usage, language)}</p>'
+            answer += f'\n\n<div class="lt-below">{below}</div>'
+        if exchange.look:
+            answer += f"\n\n{_shown_look(exchange.look, language)}"
         messages += [shown_question(exchange.question, language), shown_answer(answer)]
     return messages
 
@@ -31,11 +45,7 @@ def shown(exchanges: Sequence[Exchange], language: Language) -> Shown:
 def shown_question(question: Question, language: Language) -> dict[str, str]:
     """A question for the chatbot component, its pictures before its text."""
     # As part of the text: beside one, the component's own pictures would break its editing of the question.
-    pictures = "".join(
-        f'<img class="lt-picture" src="gradio_api/file={quote(str(picture.path))}" '
-        f'alt="{say("lt_picture", language)}">'
-        for picture in question.pictures
-    )
+    pictures = "".join(_shown_picture(picture, say("lt_picture", language)) for picture in question.pictures)
     return {"role": "user", "content": f"{pictures}\n\n{verbatim(question.text)}".strip()}
 
 
@@ -47,6 +57,29 @@ def shown_answer(answer: str) -> dict[str, str]:
 def thumbs(exchanges: Sequence[Exchange]) -> list[str | None]:
     """The votes as the chatbot component names them, one for each answer."""
     return [_THUMB[exchange.vote] for exchange in exchanges]
+
+
+def _shown_picture(picture: KeptPicture, description: str) -> str:
+    return (
+        f'<img class="lt-picture" src="gradio_api/file={quote(str(picture.path))}" '
+        f'alt="{html.escape(description)}">'
+    )
+
+
+def _look_button(look: Look | None, language: Language) -> str:
+    """Its class tells `chat.js` what it is: the component takes all other attributes away."""
+    return f'<button class="lt-look">{say("lt_look_hide" if look else "lt_look", language)}</button>'
+
+
+def _shown_look(look: Look, language: Language) -> str:
+    pictures = "".join(_shown_picture(picture, say("lt_look_picture", language)) for picture in look.pictures)
+    caption = say("lt_look_caption", language, share=f"{look.share:.0%}")
+    return f'<figure class="lt-attention">{pictures}<figcaption>{caption}</figcaption></figure>'
+
+
+def _literal(text: str) -> str:
+    """Text for HTML within Markdown, where a dollar would begin a formula."""
+    return html.escape(text).replace("$", "&#36;")
 
 
 def describe_usage(usage: Usage, language: Language) -> str:
@@ -61,7 +94,7 @@ def messages_of(
 ) -> list[dict[str, Any]]:
     """A conversation as OpenAI's messages, which `read_messages` and `llava-tuning data convert` read.
 
-    Answers have two fields besides, where known: `usage` and `vote`.
+    Answers have three fields besides, where known: `model`, `usage` and `vote`.
 
     Args:
         address: what to write for a picture.
@@ -74,6 +107,8 @@ def messages_of(
         ]
         content = [*parts, {"type": "text", "text": asked.text}] if parts else asked.text
         answer: dict[str, Any] = {"role": "assistant", "content": exchange.answer}
+        if exchange.model:
+            answer["model"] = exchange.model
         if usage:
             answer["usage"] = {
                 "prompt_tokens": usage.prompt_tokens,
@@ -87,14 +122,19 @@ def messages_of(
 
 
 def markdown_of(chat: Chat, model: str, language: Language) -> str:
-    """A conversation as Markdown to read, its pictures inside."""
+    """A conversation as Markdown to read, its pictures inside.
+
+    Args:
+        model: who wrote the answers that do not say.
+    """
     parts = [f"# {chat.title}"]
     if chat.system:
         parts.append(f"> {chat.system}".replace("\n", "\n> "))
     for exchange in chat.exchanges:
         pictures = "\n\n".join(f"![]({picture.data_url()})" for picture in exchange.question.pictures)
         parts += [f"## {say('lt_you', language)}", pictures, exchange.question.text]
-        parts += [f"## {model}", exchange.answer.replace("![", "!\\[")]  # no picture from elsewhere
+        answer = exchange.answer.replace("![", "!\\[")  # no picture from elsewhere
+        parts += [f"## {exchange.model or model}", answer]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

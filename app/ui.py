@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 
 import gradio as gr
 
 from app.comparison import Votes
 from app.folders import Folders
+from app.gradio_api import GradioApi
 from app.handlers import Handlers
+from app.mark import EYE
 from app.models import Shelf
 from app.pages import chat, compare, runs
+from app.pages.model_picker import build_picker
 from app.uploads import Page
 from llava_tuning.runs.folder import RunFolder
 
@@ -32,23 +34,25 @@ def theme() -> gr.themes.Base:
 
 
 def build(shelf: Shelf, handlers: Handlers, votes: Votes, text: gr.I18n, folders: Folders) -> gr.Blocks:
-    """The page for one model."""
+    """The page for the models of a shelf."""
     with Page(
         title="LLaVA Tuning", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     ) as page:
-        gr.HTML(
-            f'<header class="lt-header">{chat.EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p>'
-            f'<span class="lt-model">{html.escape(shelf.own.backend.name)}</span></header>'
-        )
+        with gr.Row(elem_classes="lt-top"):
+            gr.HTML(
+                f'<header class="lt-header">{EYE}<h1>LLaVA Tuning</h1><p>{text("lt_tagline")}</p></header>'
+            )
+            picker = build_picker(shelf, text)
         with gr.Tabs(elem_classes="lt-pages"):
             with gr.Tab(text("lt_chat"), id="chat"):
-                chat.build(handlers, text)
+                chat.build(page, handlers, picker, text)
             with gr.Tab(text("lt_compare"), id="compare"):
                 compare.build(page, shelf, votes, text)
             with gr.Tab(text("lt_runs"), id="runs"):
                 runs.build(RunFolder(folders.runs), text)
         page.unload(handlers.leave)
         # Without Gradio's limit of one call at a time: the engine queues these as well.
-        gr.api(handlers.api_chat, api_name="chat", concurrency_limit=None)
-        gr.api(handlers.api_model, api_name="model", queue=False)
+        api = GradioApi(shelf.own)
+        gr.api(api.chat, api_name="chat", concurrency_limit=None)
+        gr.api(api.model, api_name="model", queue=False)
     return page

@@ -4,7 +4,8 @@
     python docs/screenshots.py http://127.0.0.1:7860
 
 Needs Playwright and Chromium; writes assets/screenshots/*.png. The page of runs needs runs in work_dirs, one
-of text that was scored and one with pictures; the page that compares a model in models beside the app's own.
+of text that was scored and one with pictures; the page that compares and the menu of models need a model in
+models beside the app's own.
 Pages that are named are taken alone: `python docs/screenshots.py URL compare runs`.
 """
 
@@ -64,6 +65,29 @@ def chat(page: Page, url: str) -> None:
     page.wait_for_timeout(500)
 
 
+def attention(page: Page, url: str) -> None:
+    """Where an answer about a sample picture looked."""
+    page.goto(url)
+    page.locator("#lt-ask-shape").click()
+    wait(page, 1)
+    page.locator(".lt-look").click()
+    page.locator(".lt-attention img").wait_for()
+    page.wait_for_timeout(1000)
+
+
+def models(page: Page, url: str) -> None:
+    """The menu of models, after two of them answered in one conversation."""
+    page.goto(url)
+    page.locator("#lt-ask-france").click()
+    wait(page, 1)
+    page.click("#lt-model input")
+    page.get_by_role("option").last.click()
+    ask(page, "And which country is it in?", 2)
+    page.click("#lt-model input")
+    page.get_by_role("option").first.wait_for()
+    page.wait_for_timeout(500)
+
+
 def compare(page: Page, url: str) -> None:
     """Ask the app's own model and the last one of the folder about a sample picture."""
     page.goto(url)
@@ -114,7 +138,7 @@ def save(png: bytes, path: Path) -> None:
     print(f"{path}  {path.stat().st_size / 1024:.0f} kB")
 
 
-PAGES = {"web": chat, "compare": compare, "runs": watch_runs}
+PAGES = {"web": chat, "attention": attention, "models": models, "compare": compare, "runs": watch_runs}
 
 
 def main(url: str, pages: list[str]) -> None:

@@ -112,6 +112,13 @@ page.addEventListener('click', (event) => {
 page.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') closePanels();
 });
+
+// --- Where an answer looked -----------------------------------------------------------------------------------
+page.addEventListener('click', (event) => {
+  const row = event.target.closest('.lt-look')?.closest('.message-row');
+  if (row) trigger('look', { number: [...page.querySelectorAll('.bot-row')].indexOf(row) });
+});
+
 // --- Exact texts --------------------------------------------------------------------------------------------
 // The chatbot component shows Markdown; what is copied or edited is what was typed or written.
 function textOf(row) {

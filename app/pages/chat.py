@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.answering import Updates
 from app.handlers import Handlers
+from app.mark import EYE
 from app.pages.chat_settings import build_settings
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
 
@@ -18,12 +19,6 @@ SCRIPTS = [Path(__file__).with_name(name) for name in ("chat_kept.js", "chat.js"
 MAX_UPLOAD_MB = 20
 FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 
-# The mark of the page's title and of empty conversations.
-EYE = (
-    '<svg class="lt-eye" viewBox="0 0 32 32" aria-hidden="true">'
-    '<path d="M2.5 16S7.5 6.5 16 6.5 29.5 16 29.5 16 24.5 25.5 16 25.5 2.5 16 2.5 16Z"/>'
-    '<circle cx="16" cy="16" r="4.6"/></svg>'
-)
 _CLOSE = '<button class="lt-close lt-icon" data-label="lt_close">×</button>'
 _LIST = (
     f'<div class="lt-list"><div class="lt-list-head"><h2 data-text="lt_conversations"></h2>{_CLOSE}</div>'
@@ -42,9 +37,9 @@ _ASKING = _QUIET | {"concurrency_limit": None}
 _AT_ONCE = _QUIET | {"queue": False}
 
 
-def build(handlers: Handlers, text: gr.I18n) -> None:
-    """The chat of one model, within a page."""
-    sees = handlers.engine.backend.sees
+def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18n) -> None:
+    """The chat, within a page; `picker` is the menu of the models."""
+    sees = handlers.shelf.own.backend.sees
     with gr.Row(elem_classes="lt-chat-page"):
         with gr.Column(scale=0, min_width=236, elem_id="lt-list", elem_classes="lt-panel"):
             kept = gr.HTML(
@@ -68,16 +63,17 @@ def build(handlers: Handlers, text: gr.I18n) -> None:
                 elem_classes="lt-chat",
             )
             status = gr.HTML("", elem_id="lt-status", elem_classes="lt-status")
-            cards = _cards(text, sees)
-            box = _box(handlers, text, sees)
+            cards, picture_cards = _cards(text, sees)
+            box, take = _box(handlers, text, sees)
         with gr.Column(scale=0, min_width=264, elem_id="lt-settings", elem_classes="lt-panel"):
             gr.HTML(
                 f'<div class="lt-list-head"><h2 data-text="lt_settings"></h2>{_CLOSE}</div>',
                 apply_default_css=False,
             )
             with gr.Group(elem_classes="lt-settings"):
-                settings = build_settings(text)
+                fields = build_settings(text)
 
+    settings = [picker, *fields]
     out = [chatbot, box, status, kept]
     # Without Gradio's preprocessing: pictures are decoded in one place, which says what is wrong with them.
     box.submit(handlers.ask, [box, *settings], out, preprocess=False, **_ASKING)
@@ -86,13 +82,25 @@ def build(handlers: Handlers, text: gr.I18n) -> None:
         js = f"(box, ...rest) => [{{text: {words}, files: []}}, ...rest]"
         listener = _asking_about(handlers, sample)
         card.click(listener, [box, *settings], out, js=js, preprocess=False, **_ASKING)
-    chatbot.retry(handlers.retry, settings, out, **_ASKING)
-    chatbot.edit(handlers.edit, settings, out, **_ASKING)
+    chatbot.retry(handlers.retry, settings, out, preprocess=False, **_ASKING)
+    chatbot.edit(handlers.edit, settings, out, preprocess=False, **_ASKING)
     chatbot.undo(handlers.undo, None, out, **_AT_ONCE)
     chatbot.like(handlers.vote, None, out, **_AT_ONCE)
     chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")
     kept.fresh(handlers.begin_anew, None, out, **_AT_ONCE)
-    kept.reopen(handlers.reopen, None, [*out, settings[0]], **_AT_ONCE)
+    kept.look(handlers.look, None, out, **_ASKING)
+
+    choosing: dict[str, Any] = {
+        "fn": handlers.choose,
+        "inputs": picker,
+        "outputs": [chatbot, status, picker, take, picture_cards],
+        "preprocess": False,  # Gradio would refuse models that came later
+        **_ASKING,
+    }
+    picker.input(**choosing)
+    kept.reopen(handlers.reopen, None, [*out, fields[0], picker], **_AT_ONCE).then(**choosing)
+    for event in (page.load, picker.focus):
+        event(handlers.models, None, picker, **_AT_ONCE)
 
 
 def _downloads(handlers: Handlers, text: gr.I18n) -> None:
@@ -105,8 +113,8 @@ def _downloads(handlers: Handlers, text: gr.I18n) -> None:
             )
 
 
-def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> gr.MultimodalTextbox:
-    """The question's box, with a camera for models that see."""
+def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> tuple[gr.MultimodalTextbox, gr.Button]:
+    """The question's box, and the camera's button for models that see."""
     with gr.Column(visible=False, elem_classes="lt-camera") as camera:
         photo = gr.Image(
             sources=["webcam"],
@@ -136,19 +144,24 @@ def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> gr.MultimodalTextbox:
     take.click(_turn, taking, [taking, camera], **_AT_ONCE)
     added = photo.input(handlers.add_photo, [photo, box], [box, photo], preprocess=False, **_AT_ONCE)
     added.then(_turn, taking, [taking, camera], **_AT_ONCE)
-    return box
+    return box, take
 
 
-def _cards(text: gr.I18n, sees: bool) -> list[tuple[gr.Button, Path | None]]:
-    """Questions of the first screen, each with the sample picture that it is about."""
-    questions: dict[str, str | None] = dict.fromkeys(TEXT_QUESTIONS) | (PICTURE_QUESTIONS if sees else {})
-    cards = []
+def _cards(text: gr.I18n, sees: bool) -> tuple[list[tuple[gr.Button, Path | None]], gr.Row]:
+    """Questions of the first screen, each with its sample picture if it has one; the row of those that do."""
+    cards: list[tuple[gr.Button, Path | None]] = []
+
+    def card(key: str, sample: Path | None = None) -> None:
+        button = gr.Button(text(key), icon=sample, min_width=0, elem_id=key.replace("_", "-"))
+        cards.append((button, sample))
+
     with gr.Row(elem_id="lt-cards"):
-        for key, name in questions.items():
-            sample = SAMPLES / name if name else None
-            button = gr.Button(text(key), icon=sample, min_width=0, elem_id=key.replace("_", "-"))
-            cards.append((button, sample))
-    return cards
+        for key in TEXT_QUESTIONS:
+            card(key)
+        with gr.Row(elem_id="lt-picture-cards", visible=sees) as picture_cards:
+            for key, name in PICTURE_QUESTIONS.items():
+                card(key, SAMPLES / name)
+    return cards, picture_cards
 
 
 def _turn(on: bool) -> tuple[bool, Any]:

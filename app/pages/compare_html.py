@@ -7,9 +7,10 @@ import time
 import traceback
 from typing import Any
 
-from app.comparison import VOTES, Comparison, Loading, Piece, Side
+from app.comparison import VOTES, Comparison, Piece, Side
 from app.engine import Waiting
 from app.markdown import formatted, verbatim
+from app.models import Loading
 from app.pages.words import Words
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, Finished

@@ -39,7 +39,8 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Folder of training runs to watch.", show_default="work_dirs")
         ] = None,
         models: Annotated[
-            Path | None, typer.Option(help="Folder of model directories to compare.", show_default="models")
+            Path | None,
+            typer.Option(help="Folder of model directories to choose from.", show_default="models"),
         ] = None,
         loaded_models: Annotated[
             int, typer.Option(help="Models kept in memory at once, besides the app's own.")

@@ -6,11 +6,14 @@ import math
 import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from PIL import Image
 
 from llava_tuning.errors import UserError
+
+if TYPE_CHECKING:
+    from llava_tuning.inference.attention_map import PictureAttention
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ class BusyError(UserError):
     """The question may be asked again a little later, as it is."""
 
 
+class BlindModelError(UserError):
+    """A conversation with pictures was given to a model that takes none."""
+
+
 class MemoryFullError(UserError):
     """The question with its answer does not fit into the GPU's memory, or the machine's."""
 
@@ -138,6 +145,23 @@ class ChatBackend(Protocol):
 
     def ready(self) -> bool:
         """Whether it can be asked now."""
+        ...
+
+
+@runtime_checkable
+class AttentiveBackend(Protocol):
+    """A backend in this process, which can tell what an answer attended to."""
+
+    def picture_attention(self, messages: Sequence[ChatMessage], answer: str) -> list[PictureAttention]:
+        """Attention of `answer` to the pictures of the conversation that it answered, in their order.
+
+        Pictures that no longer fit into the context are not among them. It changes how the model computes
+        while it runs: never call it while the same model writes an answer.
+
+        Raises:
+            UserError: as for `ChatBackend.stream`.
+            MemoryFullError: it does not fit into the memory.
+        """
         ...
 
 

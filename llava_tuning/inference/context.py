@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage
+from llava_tuning.inference.backend import BlindModelError, ChatMessage
 
 
 def check_messages(messages: Sequence[ChatMessage], *, sees: bool, name: str) -> None:
     """Refuse what no model can answer.
 
     Raises:
-        UserError: the last turn is not a question, a picture comes from anyone but the user, or the model
-            called `name` takes no pictures.
+        UserError: the last turn is not a question, or a picture comes from anyone but the user.
+        BlindModelError: there are pictures, and the model called `name` takes none.
     """
     if not messages or messages[-1].role != "user":
         raise UserError("the last message is not the user's; end with a question")
@@ -24,7 +24,7 @@ def check_messages(messages: Sequence[ChatMessage], *, sees: bool, name: str) ->
         if message.images and message.role != "user":
             raise UserError(f"a message of role {message.role!r} has a picture; only the user's may")
         if message.images and not sees:
-            raise UserError(
+            raise BlindModelError(
                 f"{name} is a text model and takes no pictures; choose a LLaVA model or ask in text only"
             )
 

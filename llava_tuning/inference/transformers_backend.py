@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import threading
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ from PIL import Image
 from transformers import DynamicCache
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings, MemoryFullError
+from llava_tuning.inference.attention_map import PictureAttention, answer_attention
+from llava_tuning.inference.backend import (
+    GREEDY,
+    ChatMessage,
+    Finished,
+    GenerationSettings,
+    MemoryFullError,
+)
 from llava_tuning.inference.context import check_messages, fit_context
 from llava_tuning.inference.decoding import Sampler, StopTexts, TextStream
 from llava_tuning.inference.loading import LoadedModel, load_model
@@ -115,6 +123,28 @@ class TransformersBackend:
     def ready(self) -> bool:
         """See `ChatBackend.ready`: once loaded, always."""
         return True
+
+    def picture_attention(self, messages: Sequence[ChatMessage], answer: str) -> list[PictureAttention]:
+        """See `AttentiveBackend.picture_attention`."""
+        prompt = self._prompt(messages, GREEDY)
+        if not prompt.images or not (answer := answer.strip()):
+            return []
+        ids = self._tokenizer.encode(answer, add_special_tokens=False, split_special_tokens=True)
+        ids = ids[: self.max_length - len(prompt.ids)]
+        whole = _Prompt([*prompt.ids, *ids], prompt.images, prompt.room)
+        try:
+            embeds, _ = self._embed([whole])  # (1, length, hidden)
+            cache = DynamicCache(config=self._model.config)
+            weights = answer_attention(
+                self._model.model.language_model, embeds, len(ids), cache, self._cache_argument
+            )
+        except torch.OutOfMemoryError:
+            self._prefixes.clear()
+            raise MemoryFullError(_MEMORY_FULL) from None
+        places = torch.tensor(prompt.ids).eq(self._image_token_id or 0).nonzero()[:, 0]
+        side = math.isqrt(self._tokens_per_image)
+        maps = weights[places].reshape(-1, side, side)  # (pictures, rows, columns)
+        return [PictureAttention(*pair) for pair in zip(prompt.images, maps, strict=True)]
 
     def _prompt(self, messages: Sequence[ChatMessage], settings: GenerationSettings) -> _Prompt:
         check_messages(messages, sees=self.sees, name=self.name)

@@ -79,12 +79,12 @@ class ChatPage:
         self.page.locator("#lt-box .thumbnail-item").nth(before).wait_for()
 
     def answer(self, number: int = 1) -> str:
-        """Wait until an answer is written, and return it without the counts below it."""
+        """Wait until an answer is written, and return it without what is below it."""
         self.answers.nth(number - 1).wait_for()
         self.page.locator("#lt-box .submit-button").wait_for()
         said = self.answers.nth(number - 1).locator(".prose")
-        counts = said.locator(".lt-usage")
-        return said.inner_text().removesuffix(counts.inner_text() if counts.count() else "").strip()
+        below = said.locator(".lt-below")
+        return said.inner_text().removesuffix(below.inner_text() if below.count() else "").strip()
 
     def set(self, name: str, value: object) -> None:
         """Fill one of the settings."""

@@ -10,6 +10,7 @@ import pytest
 from app.answering import Asking, Updates, answer
 from app.chats import Chat, Exchange, Question
 from app.engine import MAX_WAITING, Engine
+from app.models import Shelf
 from app.strings import explain
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import (
@@ -44,8 +45,13 @@ class Raising:
 
 def ask(backend: Raising, language="en", chat: Chat | None = None, number: int = 1) -> tuple[Chat, Updates]:
     chat = chat or Chat(exchanges=(BEFORE,))
-    asking = Asking(chat, number, Question("Why?"), "Be brief.", GenerationSettings(), language, to_box=True)
-    return chat, list(answer(Engine(backend), asking))[-1]
+    asking = question_to(chat, number, language)
+    return chat, list(answer(Shelf(Engine(backend)), asking))[-1]
+
+
+def question_to(chat: Chat, number: int = 0, language="en", model: str = "raising") -> Asking:
+    settings = GenerationSettings()
+    return Asking(chat, number, model, Question("Why?"), "Be brief.", settings, language, to_box=True)
 
 
 def test_an_answer_is_remembered_with_its_system_prompt():
@@ -115,8 +121,8 @@ def test_a_full_line_is_told():
     ]
     for one in waiting:
         next(one)
-    asking = Asking(Chat(), 0, Question("Why?"), "", GenerationSettings(), "en", to_box=True)
-    assert "Too many questions are in line" in list(answer(engine, asking))[-1].status
+    last = list(answer(Shelf(engine), question_to(Chat())))[-1]
+    assert "Too many questions are in line" in last.status
     cancel.set()
 
 
@@ -138,9 +144,25 @@ def test_pictures_are_explained_in_chinese_too(error, said):
 
 def test_a_vote_during_an_answer_is_not_lost():
     chat = Chat(exchanges=(BEFORE,))
-    asking = Asking(chat, 1, Question("Why?"), "", GenerationSettings(), "en", to_box=True)
-    updates = answer(Engine(Raising(["Because."])), asking)
+    updates = answer(Shelf(Engine(Raising(["Because."]))), question_to(chat, 1))
     next(updates)
     chat.vote(0, "up")
     list(updates)
     assert [exchange.vote for exchange in chat.exchanges] == ["up", None]
+
+
+def test_a_model_is_told_to_be_loading_and_then_notes_its_name():
+    """The embedded default stands on every shelf; here another backend takes its place."""
+    shelf = Shelf(Engine(Raising(["No."])), load=lambda name: Raising(["Because ", "of me."]))
+    chat = Chat(exchanges=(BEFORE,))
+    updates = list(answer(shelf, question_to(chat, 1, model="default")))
+    assert "Loading default" in updates[1].status and updates[-1].status == ""
+    assert (chat.exchanges[1].answer, chat.exchanges[1].model) == ("Because of me.", "default")
+    assert updates[-1].kept["messages"][-1]["model"] == "default"
+
+
+def test_a_model_that_is_not_on_the_shelf_is_refused_in_words():
+    chat = Chat()
+    last = list(answer(Shelf(Engine(Raising(["x"]))), question_to(chat, model="../secret")))[-1]
+    assert "there is no model" in last.status and chat.exchanges == ()
+    assert last.box["value"]["text"] == "Why?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -104,8 +105,8 @@ def test_a_long_title_is_cut():
 def test_the_page_shows_two_messages_an_exchange_with_counts_outside_of_code(chat):
     messages = shown(chat.exchanges, "en")
     assert [message["role"] for message in messages] == ["user", "assistant"] * 2
-    assert messages[1]["content"].endswith('<p class="lt-usage">Tokens: 5 written, 60 read · 20 tokens/s</p>')
-    assert "yes\n```\n\n<p" in messages[3]["content"]
+    assert '<p class="lt-usage">Tokens: 5 written, 60 read · 20 tokens/s</p>' in messages[1]["content"]
+    assert "yes\n```\n\n<div" in messages[3]["content"]
     assert 'src="gradio_api/file=' in messages[0]["content"]
 
 
@@ -123,3 +124,22 @@ def test_openai_messages_carry_counts_and_votes(chat):
     assert question["content"][1] == {"type": "text", "text": "What is it?"}
     usage = {"prompt_tokens": 60, "answer_tokens": 5, "seconds": 0.2}
     assert answer == {"role": "assistant", "content": "A *red* box.", "usage": usage, "vote": "up"}
+
+
+def test_who_wrote_an_answer_is_noted_where_it_was_not_always_the_same(chat):
+    first, second = chat.exchanges
+    alike = [replace(first, model="a<b>$"), replace(second, model="a<b>$")]
+    assert "a&lt;b" not in str(shown(alike, "en"))
+    messages = shown([alike[0], replace(second, model="other")], "en")
+    assert "<b>a&lt;b&gt;&#36;</b> · Tokens: 5" in messages[1]["content"]
+    assert "<b>other</b>" in messages[3]["content"]
+    chat.exchanges = (alike[0], second)
+    text = markdown_of(chat, "default", "en")
+    assert "## a<b>$\n\nA *red* box." in text and "## default\n\n```" in text
+
+
+def test_where_it_looked_is_offered_from_the_first_picture_on_where_the_model_can_tell(chat):
+    first, second = (replace(exchange, model="here") for exchange in chat.exchanges)
+    before = Exchange(Question("Hello"), "Hi.", model="here")
+    messages = shown([before, first, second, replace(second, model="there")], "en", {"here"})
+    assert ["lt-look" in message["content"] for message in messages[1::2]] == [False, True, True, False]

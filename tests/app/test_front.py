@@ -85,6 +85,8 @@ def test_the_page_answers_from_the_server_behind_it(front, browser):
     page.goto(front.url)
     page.click("#lt-ask-shape")
     page.locator("#lt-chat .bot.message", has_text="circle").wait_for()
+    page.locator("#lt-chat .lt-usage").wait_for()
+    assert page.locator(".lt-look").count() == 0  # the server behind does not tell where it looked
     context.close()
 
 
