@@ -6,7 +6,7 @@ import html
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -67,7 +67,10 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
     try:
         box = gr.update(value={"text": "", "files": []}) if asking.to_box else gr.update()
         chatbot = gr.update(value=[*question, shown_answer(TYPING)], feedback_value=thumbs(before))
-        yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", SAME)
+        # Kept before there is an answer: the page may be closed while it is written.
+        asked = replace(chat, system=asking.system, exchanges=(*before, Exchange(asking.question, "")))
+        kept = kept_by_browser(asked)
+        yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", kept)
         drawn = began = 0.0
         for piece in shelf.stream(asking.model, messages, asking.settings, cancel):
             if isinstance(piece, Loading):
@@ -103,13 +106,12 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
         return
     status = status or (note(say("lt_stopped", language)) if stopped else "")
-    kept, box = SAME, idle()
+    box = idle()
     if text := text.strip():
         chat.system = asking.system
         # Not `before`: there may be votes since.
         written = (Exchange(asking.question, text, usage, model=asking.model),)
         chat.exchanges = (*chat.exchanges[: asking.number], *written)
-        kept = kept_by_browser(chat)
     else:
         status = status or note(say("lt_empty", language))
         if asking.to_box:
@@ -118,7 +120,7 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
     chatbot = gr.update(
         value=shown(chat.exchanges, language, attentive), feedback_value=thumbs(chat.exchanges)
     )
-    yield Updates(chatbot, box, status, kept)
+    yield Updates(chatbot, box, status, kept_by_browser(chat))
 
 
 def unchanged(status: Any = SAME, chatbot: Any = SAME, kept: Any = SAME) -> Updates:

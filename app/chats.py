@@ -89,9 +89,9 @@ class Chat:
     model: str = ""  # empty is the app's own
 
     @property
-    def pictures(self) -> bool:
-        """Whether there are any."""
-        return any(exchange.question.pictures for exchange in self.exchanges)
+    def pictures(self) -> int:
+        """How many there are."""
+        return sum(len(exchange.question.pictures) for exchange in self.exchanges)
 
     @property
     def title(self) -> str:

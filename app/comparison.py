@@ -109,6 +109,10 @@ class Comparison:
         if self.cancel is not None:
             self.cancel.set()
 
+    def take_back_vote(self) -> None:
+        """As before `vote`: it could not be kept."""
+        self.answered, self.voted = True, None
+
     def vote(self, vote: Vote) -> dict[str, Any]:
         """Take a vote on the last answers; returns it as it is kept.
 

@@ -13,7 +13,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage
 from llava_tuning.models.pictures import open_picture, picture_from_data_url
 
-MAX_PICTURES = 50  # in one conversation that a program sends
+MAX_PICTURES = 50  # in one conversation
 MAX_SIDE = 1344  # pixels kept of a picture's longer side: encoders see 336, or four of these in a row
 
 

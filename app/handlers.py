@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.answering import SAME, Asking, Updates, answer, idle, note, problem, unchanged
 from app.chats import Chat, Chats, Question, restore_chat
-from app.conversation import receive_picture
+from app.conversation import MAX_PICTURES, receive_picture
 from app.feedback import Feedback
 from app.looking import look
 from app.mark import EYE
@@ -185,7 +185,11 @@ class Handlers:
         except UserError as error:
             yield unchanged(problem(explain(error, language)))
             return
-        yield from self._answer(request, len(self._chat(request).exchanges), asked, settings)
+        chat = self._chat(request)
+        if chat.pictures + len(asked.pictures) > MAX_PICTURES:
+            yield unchanged(problem(say("lt_many_pictures", language, most=MAX_PICTURES)))
+            return
+        yield from self._answer(request, len(chat.exchanges), asked, settings)
 
     def _answer(
         self, request: gr.Request, number: int, asked: Question, given: Sequence[Any], to_box: bool = True

@@ -210,7 +210,8 @@ class Shelf:
                 check_model_directory(directory)
             except (UserError, OSError):
                 continue
-            yield directory.name
+            if directory.name.isprintable():  # else no page can hold it
+                yield directory.name
 
 
 def _load_error(name: str, error: Exception) -> UserError:

@@ -72,6 +72,7 @@ ENGLISH = {
     "lt_in_line": "The model is busy; questions before yours: {ahead}",
     "lt_stopped": "Stopped.",
     "lt_need_question": "Type a question first.",
+    "lt_many_pictures": "A conversation takes {most} pictures at most. Start a new one for more.",
     "lt_busy": "An answer is being written; wait for it or stop it.",
     "lt_blind": "{model} reads text only: remove the picture, or choose a model that can see.",
     "lt_blind_conversation": "This conversation has pictures, and {model} reads text only: choose a "
@@ -154,6 +155,7 @@ CHINESE = {
     "lt_in_line": "模型正忙；你前面还有 {ahead} 个问题",
     "lt_stopped": "已停止。",
     "lt_need_question": "请先输入问题。",
+    "lt_many_pictures": "一个对话最多 {most} 张图片。更多图片请新建对话。",
     "lt_busy": "正在回答；请等待完成或先停止。",
     "lt_blind": "{model} 只能阅读文字：请移除图片，或选择能看图的模型。",
     "lt_blind_conversation": "此对话含有图片，而 {model} 只能阅读文字：请选择能看图的模型，或开始新对话。",

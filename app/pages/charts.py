@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MAX_POINTS = 400  # drawn of a line
 MAX_TIPS = 60  # places that say their values when pointed at
 _LIMIT = 1e15  # NaN is not below it
+_LEAST = 1e-300  # what differs by less is drawn as equal
 Point = tuple[float, float]
 
 
@@ -129,6 +130,8 @@ class _Scale:
             low, high = (
                 (low - 1, high + 1) if tight or not low else (low - abs(low) / 2, high + abs(high) / 2)
             )
+        if high - low < _LEAST:
+            low, high = low - 1, high + 1
         size = 10 ** math.floor(math.log10((high - low) / 4))
         size *= next(step for step in (1, 2, 2.5, 5, 10) if (high - low) / (step * size) <= 5)
         if tight:
@@ -146,6 +149,8 @@ class _Scale:
 
 def _path(line: Line, points: Sequence[Point], xs: _Scale, ys: _Scale) -> str:
     corners = " ".join(f"{xs.share(x):.2f},{100 - ys.share(y):.2f}" for x, y in _outline(points))
+    if corners.count(",") == 1:  # a line of its own length would not be seen
+        corners += f" {corners}"
     kind = "lt-faint" if line.faint else "lt-line"
     return f'<polyline class="{kind} lt-c{line.colour}" points="{corners}"/>'
 

@@ -22,6 +22,7 @@ async function receive({ left, ...sent }) {
     if (keeps) await keep(current);
   } else {
     sessionStorage.removeItem(CURRENT);
+    if (before) await remove(sent.id);
   }
   await show();
   others.postMessage('changed');
@@ -79,7 +80,7 @@ list.addEventListener('click', async (event) => {
     others.postMessage('changed');
   } else {
     closePanels();
-    await reopen(id);
+    if (id !== current?.id) await reopen(id);
   }
 });
 

@@ -88,7 +88,12 @@ class CompareHandlers:
         try:
             if event.vote not in VOTES:
                 raise UserError(f"{event.vote!r} is no vote; choose one of {', '.join(VOTES)}")
-            self.votes.add(comparison.vote(event.vote))
+            record = comparison.vote(event.vote)
+            try:
+                self.votes.add(record)
+            except UserError:
+                comparison.take_back_vote()
+                raise
         except UserError as error:
             return Updates(status=problem(str(error)))
         heads = [head(comparison, number) for number in (0, 1)]

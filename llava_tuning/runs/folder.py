@@ -91,10 +91,10 @@ class RunFolder:
     def _written(self, path: Path) -> int | None:
         """When the run in a directory was last written, in ns; None where there is none."""
         if (losses := self.file(path / LOSS_FILE)) is not None:
-            return losses.stat().st_mtime_ns
+            return _time_of(losses)
         config = self.file(path / CONFIG_FILE)
         if config is not None and "stage" in (_cached(_settings, config) or {}):
-            return config.stat().st_mtime_ns
+            return _time_of(config)
         return None
 
 
@@ -111,7 +111,7 @@ class _Reader:
         steps = self._rows(LOSS_FILE, Step.from_row, "bad_rows")
         total = settings.get("train_cfg")
         total = total.get("max_iters") if isinstance(total, dict) else None
-        total = total if isinstance(total, int) else None
+        total = total if type(total) is int and 0 < total < 2**63 else None
         stage, images, folder = (settings.get(key) for key in ("stage", "evaluation_images", "image_folder"))
         return Run(
             self._path.name,
@@ -174,8 +174,19 @@ class _Reader:
     def _image_folder(self, given: str) -> Path | None:
         """Relative to where the app runs, as for the training; else to where the folder of runs lies."""
         for base in (Path(), self._folder.folder.absolute().parent):
-            if (base / given).is_dir():
-                return base / given
+            try:
+                if (base / given).is_dir():
+                    return base / given
+            except (OSError, ValueError):  # too long, or a zero byte
+                return None
+        return None
+
+
+def _time_of(path: Path) -> int | None:
+    """When a file was last written, in ns; None where it is gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
         return None
 
 
@@ -188,7 +199,7 @@ def _cached(read: Callable[..., Any], path: Path, *how: Any) -> Any:
         return None
 
 
-@lru_cache(maxsize=100)
+@lru_cache(maxsize=6 * MAX_RUNS)  # a run has so many files
 def _kept(read: Callable[..., Any], path: Path, how: tuple[Any, ...], *state: int) -> Any:
     return read(path, *how)
 

@@ -30,7 +30,7 @@ def thumbnail(run: Run, image: str | None) -> str | None:
         if not inside or not path.is_file() or status.st_size > MAX_BYTES:
             return None
         return _small(path, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, UserError):
+    except (OSError, ValueError, RuntimeError, UserError):  # RuntimeError: links that go round
         return None
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from app import chats
 from app.chats import Chat, Chats, Exchange, Question, Usage, chat_messages, restore_chat
+from app.conversation import MAX_PICTURES
+from app.feedback import Feedback
+from app.handlers import Handlers
 from app.transcript import kept_by_browser, markdown_of, messages_of, shown
 from app.uploads import keep_picture
 from llava_tuning.errors import UserError
@@ -143,3 +148,17 @@ def test_where_it_looked_is_offered_from_the_first_picture_on_where_the_model_ca
     before = Exchange(Question("Hello"), "Hi.", model="here")
     messages = shown([before, first, second, replace(second, model="there")], "en", {"here"})
     assert ["lt-look" in message["content"] for message in messages[1::2]] == [False, True, True, False]
+
+
+def test_a_conversation_takes_no_more_pictures_than_can_be_opened_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    shelf: Any = None  # nobody is asked
+    handlers = Handlers(shelf, Feedback(tmp_path))
+    picture = keep_picture(Image.new("RGB", (4, 4)))
+    full = Exchange(Question("Many?", (picture,) * MAX_PICTURES), "Yes.")
+    handlers.chats.of("a").exchanges = (full,)
+    request: Any = SimpleNamespace(session_hash="a", headers={})
+    path = tmp_path / "one.png"
+    Image.new("RGB", (4, 4)).save(path)
+    (found,) = handlers.ask(request, {"text": "One more?", "files": [{"path": str(path)}]})
+    assert "50 pictures at most" in found.status and handlers.chats.of("a").exchanges == (full,)

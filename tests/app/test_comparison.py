@@ -55,6 +55,14 @@ def test_nobody_votes_twice_or_before_there_are_answers():
         comparison.vote("left")
 
 
+def test_a_vote_that_was_taken_back_can_be_given_again_and_tells_no_names():
+    comparison = answered(True)
+    comparison.vote("left")
+    comparison.take_back_vote()
+    assert comparison.hidden
+    assert comparison.vote("right")["vote"] == "right" and not comparison.hidden
+
+
 def test_a_vote_that_cannot_be_kept_is_said(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"the vote cannot be kept: votes.jsonl .*--feedback"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import weakref
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,6 +82,8 @@ def test_what_is_in_the_folder_is_found_as_it_comes(shelf, folder):
     assert shelf.names() == ["own", "default", "a", "b", "broken", "c", "huge"]
     (folder / "a").rename(folder / "trained")
     assert "trained" in shelf.names() and "a" not in shelf.names()
+    (folder / "b").rename(folder / os.fsdecode(b"bad\xff"))  # not UTF-8
+    assert shelf.names() == ["own", "default", "broken", "c", "huge", "trained"]
 
 
 def test_each_name_answers_with_its_own_model_loaded_once(shelf, load):

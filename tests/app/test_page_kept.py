@@ -77,6 +77,31 @@ def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
     assert "Paris" in chat.answer(1) and chat.answer(2)
 
 
+def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
+    chat.ask("Write a long story about a lighthouse keeper.")
+    chat.answers.nth(1).wait_for()
+    chat.kept.first.click()
+    chat.page.click("#lt-box .stop-button")
+    assert chat.answer(2) and chat.rows.count() == 4
+
+
+def test_a_question_survives_that_the_page_is_loaded_anew_during_its_answer(chat):
+    chat.ask("Write a long story about a lighthouse keeper.")
+    chat.answers.nth(1).wait_for()
+    chat.page.reload()
+    chat.rows.nth(2).wait_for()
+    assert "lighthouse keeper" in chat.rows.nth(2).inner_text()
+
+
+def test_undoing_the_only_question_takes_the_conversation_off_the_list(open_chat):
+    chat = open_chat()
+    chat.ask("What is the capital of France?")
+    chat.answer()
+    chat.kept.first.wait_for()
+    chat.press("Undo")
+    chat.kept.first.wait_for(state="detached")
+
+
 def test_a_system_prompt_comes_back_with_its_conversation(open_chat):
     chat = open_chat()
     chat.set("system", "You are Momo.")

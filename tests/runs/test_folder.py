@@ -148,6 +148,14 @@ def test_rows_of_something_else_are_left_out_and_said(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("total", ["0x" + "f" * 5000, "True", "-3"])
+def test_a_number_of_steps_that_is_none_is_left_out(folder: Path, total: str) -> None:
+    text = f"stage = 'sft'\ntrain_cfg = dict(max_iters={total})\nimage_folder = '{'a' * 5000}'\n"
+    (folder / "mine" / "config.py").write_text(text)
+    run = read(folder)
+    assert (run.total_steps, run.stage, run.image_folder) == (None, "sft", None)
+
+
 @pytest.mark.parametrize("text", ["not python (", "stage = ", "\0", "x = " + "(" * 500, "print('hello')"])
 def test_a_config_that_is_none_is_said(folder: Path, text: str) -> None:
     (folder / "mine" / "config.py").write_text(text)
