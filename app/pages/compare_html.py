@@ -38,9 +38,9 @@ class Growing:
             self._text += piece
             side.note = ""
         elif isinstance(piece, Loading):
-            side.note = words.html("lt_side_loading")
+            side.note = "" if alias else words.html("lt_side_loading")  # the app's own never loads
         elif isinstance(piece, Waiting):
-            side.note = words.html("lt_side_waiting", ahead=piece.ahead)
+            side.note = "" if alias else words.html("lt_side_waiting", ahead=piece.ahead)
         elif isinstance(piece, Finished):
             self.ended = True
             side.note = "" if alias else self._result(piece)  # speed tells who it is

@@ -266,6 +266,8 @@ def test_a_phone_needs_no_sideways_scrolling(compare, tab):
         page.locator("[data-vote]").first.wait_for()
         box = page.locator("#lt-compare-box").bounding_box()
         assert box["y"] + box["height"] <= 844  # it stays in view
+        last = page.locator("[data-vote]").last.bounding_box()
+        assert last["y"] + last["height"] <= box["y"]  # above it
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -8,6 +8,10 @@ import pytest
 from PIL import Image
 
 from app.comparison import Comparison, Votes, picture_hash
+from app.engine import Waiting
+from app.models import Loading
+from app.pages.compare_html import Growing
+from app.pages.words import Words
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 
@@ -67,3 +71,13 @@ def test_a_vote_that_cannot_be_kept_is_said(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"the vote cannot be kept: votes.jsonl .*--feedback"):
         Votes(tmp_path / "file" / "votes.jsonl").add({})
+
+
+@pytest.mark.parametrize("piece", [Loading(), Waiting(2)])
+def test_what_tells_models_apart_is_not_said_before_a_blind_vote(piece):
+    words = Words("en")
+    side = Comparison.of(("a", "b"), True).sides[0]
+    Growing(side, [], words).take(piece, "A")
+    assert side.note == ""
+    Growing(side, [], words).take(piece, "")
+    assert side.note
