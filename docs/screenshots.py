@@ -30,7 +30,7 @@ LOOKS = {
     "phone_dark": (390, 844, "dark", "en-US"),
 }
 SAMPLES = OUT.parent / "samples"
-FIRST_SCREENS = {1280: "web_first_desk", 390: "web_first_phone"}  # by the window's width
+FIRST_SCREENS = {"desk_light": "web_first_desk", "phone_light": "web_first_phone"}
 
 
 def ask(page: Page, question: str, answers: int) -> None:
@@ -46,13 +46,16 @@ def wait(page: Page, answers: int) -> None:
     page.locator("#lt-box .submit-button").wait_for(timeout=ANSWER_MS)
 
 
-def chat(page: Page, url: str) -> None:
-    """A conversation in text, and then one about a sample picture."""
+def first_screen(page: Page, url: str) -> None:
+    """The chat before anything is asked."""
     page.goto(url)
     page.locator("#lt-cards").wait_for()
     page.wait_for_timeout(500)
-    if (name := FIRST_SCREENS.get((page.viewport_size or {}).get("width", 0))) is not None:
-        save(page.screenshot(), OUT / f"{name}.png")
+
+
+def chat(page: Page, url: str) -> None:
+    """A conversation in text, and then one about a sample picture."""
+    first_screen(page, url)
     page.locator("#lt-ask-vegetables").click()
     wait(page, 1)
     page.locator(".lt-fresh:visible").first.click()
@@ -130,11 +133,17 @@ def open_tab(page: Page, english: str, chinese: str) -> None:
     tab.click()
 
 
-def save(png: bytes, path: Path) -> None:
-    """Write a picture with 256 colours: a page of plain areas loses nothing that one sees."""
+def save(png: bytes, path: Path, exact: bool = False) -> None:
+    """Write a picture with 256 colours: a page of plain areas loses nothing that one sees.
+
+    Args:
+        exact: keep all colours, as a heat map needs.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    if not exact:
+        image = image.quantize(256, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)
     print(f"{path}  {path.stat().st_size / 1024:.0f} kB")
 
 
@@ -151,8 +160,11 @@ def main(url: str, pages: list[str]) -> None:
             )
             for name in pages:
                 page = context.new_page()
+                if name == "web" and look in FIRST_SCREENS:
+                    first_screen(page, url)
+                    save(page.screenshot(), OUT / f"{FIRST_SCREENS[look]}.png")
                 PAGES[name](page, url)
-                save(page.screenshot(), OUT / f"{name}_{look}.png")
+                save(page.screenshot(), OUT / f"{name}_{look}.png", exact=name == "attention")
                 if (name, look) == ("runs", "desk_light"):
                     parts_of_runs(page, url)
                 page.close()
