@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: app test train-deps lint demo
+.PHONY: app test test-slow train-deps lint demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,10 @@ $(VENV)/.train: $(VENV)/.app requirements-train.txt requirements-train-no-deps.t
 $(VENV)/.dev: $(VENV)/.train requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
 	touch $@
+
+# What `make test` leaves out: every command of the guides, and two processes against one.
+test-slow: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest -m slow
 
 train-deps: $(VENV)/.train
 

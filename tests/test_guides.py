@@ -74,6 +74,7 @@ def test_both_languages_give_the_same_commands() -> None:
     assert commands(CHINESE.read_text(encoding="utf-8")) == commands(TEXT)
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_a_newcomer_gets_from_a_name_to_an_assistant(folder: Path, environment: dict[str, str]) -> None:
     type_in([line for line in commands(STEPS) if " web " not in line], folder, environment)

@@ -26,7 +26,7 @@ from llava_tuning.training.fitting import fit_to_machine
 from llava_tuning.training.packing import TokenBudgetBatchSampler
 from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.slow]
 PATIENCE = 240  # seconds; processes that wait for each other for ever are killed
 STEPS = 6  # of four records; the 14 records end in step 4
 ROW = 1000  # tokens of a packed row
