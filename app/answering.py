@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 import traceback
 from collections.abc import Iterator
@@ -15,8 +14,9 @@ from app.chats import Chat, Exchange, Question, Usage, chat_messages
 from app.engine import Waiting
 from app.markdown import formatted
 from app.models import Loading, Shelf
+from app.status import TYPING, idle, note, problem
 from app.strings import Language, explain, say
-from app.transcript import TYPING, kept_by_browser, shown, shown_answer, shown_question, thumbs
+from app.transcript import kept_by_browser, shown, shown_answer, shown_question, thumbs
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import BlindModelError, Finished, GenerationSettings
 
@@ -126,21 +126,6 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
 def unchanged(status: Any = SAME, chatbot: Any = SAME, kept: Any = SAME) -> Updates:
     """The page as it is, but for what is given."""
     return Updates(chatbot, SAME, status, kept)
-
-
-def idle() -> dict[str, Any]:
-    """The question's box with its send button; what was typed meanwhile stays."""
-    return dict(gr.update(submit_btn=True, stop_btn=False))
-
-
-def note(text: str) -> str:
-    """Something that the visitor should know, for the status line."""
-    return f'<p class="lt-note" role="status">{html.escape(text)}</p>'
-
-
-def problem(text: str) -> str:
-    """Something that the visitor must mend, for the status line."""
-    return f'<p class="lt-problem" role="alert">{html.escape(text)}</p>'
 
 
 def _usage(finished: Finished, seconds: float) -> Usage | None:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.answering import SAME, Asking, Updates, answer, idle, note, problem, unchanged
+from app.answering import SAME, Asking, Updates, answer, unchanged
 from app.chats import Chat, Chats, Question, restore_chat
 from app.conversation import MAX_PICTURES, receive_picture
 from app.feedback import Feedback
 from app.looking import look
 from app.mark import EYE
 from app.models import Shelf
+from app.status import idle, note, problem
 from app.strings import Language, browser_language, explain, say
 from app.transcript import Shown, kept_by_browser, markdown_of, messages_of, shown, thumbs
 from app.uploads import keep_picture

@@ -10,11 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.answering import Updates, note, problem, unchanged
+from app.answering import Updates, unchanged
 from app.chats import Chat, Exchange, Look, chat_messages
 from app.engine import Waiting
 from app.heat_map import draw_attention
 from app.models import Shelf
+from app.status import note, problem
 from app.strings import Language, explain, say
 from app.transcript import shown, thumbs
 from app.uploads import keep_picture

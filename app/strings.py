@@ -40,7 +40,6 @@ ENGLISH = {
     "lt_none_kept": "Conversations are kept in this browser.",
     "lt_not_kept": "This browser keeps nothing; conversations end with the page.",
     "lt_close": "Close",
-    "lt_download": "Download",
     "lt_markdown": "Markdown",
     "lt_json": "JSON",
     # Said by the browser itself.
@@ -126,7 +125,6 @@ CHINESE = {
     "lt_none_kept": "对话保存在此浏览器中。",
     "lt_not_kept": "此浏览器不保存内容；关闭页面后对话即消失。",
     "lt_close": "关闭",
-    "lt_download": "下载",
     "lt_markdown": "Markdown",
     "lt_json": "JSON",
     "lt_offline": "无法连接应用。请确认它仍在运行；对话已保存在此浏览器中。",

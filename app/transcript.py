@@ -12,7 +12,6 @@ from app.markdown import formatted, verbatim
 from app.strings import Language, say
 from app.uploads import KeptPicture
 
-TYPING = '<span class="lt-typing"><i></i><i></i><i></i></span>'  # until the first word
 _THUMB = {"up": "Like", "down": "Dislike", None: None}  # Gradio's names
 Shown = list[dict[str, str]]
 

@@ -16,6 +16,7 @@ from PIL import Image
 from llava_tuning.data.embedded_pictures import save_data_url
 from llava_tuning.models.pictures import encode_picture
 
+PICTURE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]  # that a page offers to upload
 _FOLDER = "kept_pictures"
 _KEPT_S = 24 * 3600  # since it was last asked about
 

@@ -1,6 +1,6 @@
 """Teach a small model a name by the course's recipe and by ours, and score every checkpoint on both sides.
 
-    python -m benchmarks.assistant            # about six minutes on a GPU, an hour or more on two CPU cores
+    python -m benchmarks.assistant            # minutes a recipe on a GPU
     python -m benchmarks.assistant --fill     # writes the results into docs/assistant.md
 
 All recipes train SmolLM2-135M by the same config; they differ in their data:

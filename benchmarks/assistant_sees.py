@@ -1,6 +1,6 @@
 """Does an assistant that learns its name among pictures see as well as one that learns pictures alone?
 
-    python -m benchmarks.assistant_sees            # about ten minutes on a GPU
+    python -m benchmarks.assistant_sees            # meant for a GPU
 
 From one stage 1 on easy-VQA, stage 2 is trained twice by the same config: on picture conversations alone, and
 on these mixed with identity and general conversations. Both are measured on easy-VQA's official test, beside

@@ -12,12 +12,13 @@ from app.answering import Updates
 from app.handlers import Handlers
 from app.mark import EYE
 from app.pages.chat_settings import build_settings
+from app.pages.events import AT_ONCE, STREAMED
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
+from app.uploads import PICTURE_TYPES
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
 SCRIPTS = [Path(__file__).with_name(name) for name in ("chat_kept.js", "chat.js")]
 MAX_UPLOAD_MB = 20
-FILE_TYPES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 
 _CLOSE = '<button class="lt-close lt-icon" data-label="lt_close">×</button>'
 _LIST = (
@@ -31,10 +32,6 @@ _PHONE_BAR = (
     '<button class="lt-fresh lt-icon" data-label="lt_new">＋</button>'
     '<button class="lt-icon" data-panel="lt-settings" data-label="lt_settings">⚙</button></div>'
 )
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-# The engine queues questions; were Gradio to do it, nobody could say how many come first, or stop in line.
-_ASKING = _QUIET | {"concurrency_limit": None}
-_AT_ONCE = _QUIET | {"queue": False}
 
 
 def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18n) -> None:
@@ -76,31 +73,31 @@ def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18
     settings = [picker, *fields]
     out = [chatbot, box, status, kept]
     # Without Gradio's preprocessing: pictures are decoded in one place, which says what is wrong with them.
-    box.submit(handlers.ask, [box, *settings], out, preprocess=False, **_ASKING)
+    box.submit(handlers.ask, [box, *settings], out, preprocess=False, **STREAMED)
     for card, sample in cards:
         words = f"document.getElementById('{card.elem_id}').innerText.trim()"  # in the language of the page
         js = f"(box, ...rest) => [{{text: {words}, files: []}}, ...rest]"
         listener = _asking_about(handlers, sample)
-        card.click(listener, [box, *settings], out, js=js, preprocess=False, **_ASKING)
-    chatbot.retry(handlers.retry, settings, out, preprocess=False, **_ASKING)
-    chatbot.edit(handlers.edit, settings, out, preprocess=False, **_ASKING)
-    chatbot.undo(handlers.undo, None, out, **_AT_ONCE)
-    chatbot.like(handlers.vote, None, out, **_AT_ONCE)
+        card.click(listener, [box, *settings], out, js=js, preprocess=False, **STREAMED)
+    chatbot.retry(handlers.retry, settings, out, preprocess=False, **STREAMED)
+    chatbot.edit(handlers.edit, settings, out, preprocess=False, **STREAMED)
+    chatbot.undo(handlers.undo, None, out, **AT_ONCE)
+    chatbot.like(handlers.vote, None, out, **AT_ONCE)
     chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")
-    kept.fresh(handlers.begin_anew, None, out, **_AT_ONCE)
-    kept.look(handlers.look, None, out, **_ASKING)
+    kept.fresh(handlers.begin_anew, None, out, **AT_ONCE)
+    kept.look(handlers.look, None, out, **STREAMED)
 
     choosing: dict[str, Any] = {
         "fn": handlers.choose,
         "inputs": picker,
         "outputs": [chatbot, status, picker, take, picture_cards],
         "preprocess": False,  # Gradio would refuse models that came later
-        **_ASKING,
+        **STREAMED,
     }
     picker.input(**choosing)
-    kept.reopen(handlers.reopen, None, [*out, fields[0], picker], **_AT_ONCE).then(**choosing)
+    kept.reopen(handlers.reopen, None, [*out, fields[0], picker], **AT_ONCE).then(**choosing)
     for event in (page.load, picker.focus):
-        event(handlers.models, None, picker, **_AT_ONCE)
+        event(handlers.models, None, picker, **AT_ONCE)
 
 
 def _downloads(handlers: Handlers, text: gr.I18n) -> None:
@@ -108,7 +105,7 @@ def _downloads(handlers: Handlers, text: gr.I18n) -> None:
         for kind in ("markdown", "json"):
             button = gr.Button(text(f"lt_{kind}"), size="sm", min_width=0, elem_id=f"lt-{kind}")
             file = gr.JSON(visible=False)
-            button.click(_exporting(handlers, kind), None, file, **_AT_ONCE).then(
+            button.click(_exporting(handlers, kind), None, file, **AT_ONCE).then(
                 None, file, None, js="(file) => window.ltChat.save(file)"
             )
 
@@ -131,7 +128,7 @@ def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> tuple[gr.MultimodalTe
             placeholder=str(text("lt_placeholder")),
             label=text("lt_question"),
             show_label=False,
-            file_types=FILE_TYPES,
+            file_types=PICTURE_TYPES,
             file_count="multiple",
             max_plain_text_length=100_000,  # a long paste stays text, as only pictures may be files
             autofocus=True,
@@ -141,9 +138,9 @@ def _box(handlers: Handlers, text: gr.I18n, sees: bool) -> tuple[gr.MultimodalTe
         take = gr.Button(text("lt_photo"), size="md", min_width=0, elem_id="lt-photo", visible=sees)
     box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
     taking = gr.State(False)
-    take.click(_turn, taking, [taking, camera], **_AT_ONCE)
-    added = photo.input(handlers.add_photo, [photo, box], [box, photo], preprocess=False, **_AT_ONCE)
-    added.then(_turn, taking, [taking, camera], **_AT_ONCE)
+    take.click(_turn, taking, [taking, camera], **AT_ONCE)
+    added = photo.input(handlers.add_photo, [photo, box], [box, photo], preprocess=False, **AT_ONCE)
+    added.then(_turn, taking, [taking, camera], **AT_ONCE)
     return box, take
 
 

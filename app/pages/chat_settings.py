@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.pages.events import AT_ONCE
 from llava_tuning.inference.backend import GenerationSettings
 
 USUAL = GenerationSettings()
@@ -29,8 +30,7 @@ def build_settings(text: gr.I18n) -> list[Any]:
     fields: list[Any] = [temperature, top_p, length, penalty, seed]
     for button, preset in ((course, COURSE), (reset, USUAL)):
         values = _values(preset)
-        fill: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        button.click(lambda values=values: values, None, fields, **fill)
+        button.click(lambda values=values: values, None, fields, **AT_ONCE)
     for field, value in zip(fields, _values(USUAL), strict=True):
         field.value = value
     return [system, *fields]

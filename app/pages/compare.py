@@ -12,23 +12,16 @@ from app.models import Shelf
 from app.pages.compare_batch import BatchHandlers
 from app.pages.compare_handlers import CompareHandlers
 from app.pages.compare_html import EMPTY_HEADS
+from app.pages.events import AT_ONCE, STREAMED
+from app.uploads import PICTURE_TYPES
 
 STYLE = Path(__file__).with_name("compare.css")
-PICTURES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"]
 _VOTE = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-vote]');
   if (button) trigger('select', {vote: button.dataset.vote});
 });
 """
-# The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
-_STREAMED: dict[str, Any] = {
-    "concurrency_limit": None,
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "preprocess": False,
-}
-_AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
@@ -52,8 +45,8 @@ def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
             with gr.Tab(text("lt_question_file"), id="file"):
                 _question_file(batch, text, [left, right, *settings])
     for changed in (left.input, right.input, blind.input, clear.click):
-        changed(handlers.clear, None, outputs, **_AT_ONCE)
-    page.load(handlers.models, None, [left, right], **_AT_ONCE)
+        changed(handlers.clear, None, outputs, **AT_ONCE)
+    page.load(handlers.models, None, [left, right], **AT_ONCE)
     page.unload(handlers.leave)
     page.unload(batch.stop)
 
@@ -95,7 +88,7 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
             placeholder=str(text("lt_compare_placeholder")),
             label=text("lt_question"),
             show_label=False,
-            file_types=PICTURES,
+            file_types=PICTURE_TYPES,
             file_count="multiple",
             max_plain_text_length=100_000,
             elem_id="lt-compare-box",
@@ -108,9 +101,9 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
             elem_id="lt-compare-clear",
         )
     outputs = [*sides, ballot, box, status]
-    box.submit(handlers.ask, [box, *inputs], outputs, **_STREAMED)
+    box.submit(handlers.ask, [box, *inputs], outputs, preprocess=False, **STREAMED)
     box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
-    ballot.select(handlers.vote, None, outputs, **_AT_ONCE)
+    ballot.select(handlers.vote, None, outputs, **AT_ONCE)
     return clear, outputs
 
 
@@ -124,7 +117,7 @@ def _question_file(handlers: BatchHandlers, text: gr.I18n, inputs: list[Any]) ->
         )
         pictures = gr.File(
             label=text("lt_batch_pictures"),
-            file_types=PICTURES,
+            file_types=PICTURE_TYPES,
             file_count="multiple",
             height=150,
             elem_id="lt-batch-pictures",
@@ -138,5 +131,5 @@ def _question_file(handlers: BatchHandlers, text: gr.I18n, inputs: list[Any]) ->
         status = gr.HTML("", elem_id="lt-batch-status")
     table = gr.HTML("", elem_id="lt-batch-table")
     outputs = [table, status, download, run, stop]
-    run.click(handlers.run, [file, pictures, *inputs], outputs, **_STREAMED)
+    run.click(handlers.run, [file, pictures, *inputs], outputs, preprocess=False, **STREAMED)
     stop.click(handlers.stop, None, None, queue=False, api_visibility="private")

@@ -7,7 +7,6 @@ import html
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from gradio.utils import get_upload_folder
 
 from app.comparison import ask_both
 from app.conversation import receive_picture
-from app.pages.compare_handlers import CompareHandlers, words_of
-from app.pages.compare_html import note, problem
-from app.pages.words import Words
+from app.pages.compare_handlers import CompareHandlers
+from app.pages.words import Words, words_of
+from app.status import note, problem
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.questions import QuestionRow, read_question_file
@@ -75,7 +74,7 @@ class BatchHandlers:
             rows = [Row(asked) for asked in _questions(file, words)]
             settings = GenerationSettings(int(max_length), temperature)
         except UserError as error:
-            yield BatchUpdates(status=problem(str(error)))
+            yield BatchUpdates(status=problem(words.explain(error)))
             return
         files = {_name(picture): str(picture["path"]) for picture in pictures or []}
         cancel = self._running[session] = threading.Event()
@@ -117,7 +116,7 @@ class BatchHandlers:
         try:
             image = _picture(row.asked.image, files, words)
         except UserError as error:
-            row.errors = (str(error), str(error))
+            row.errors = (words.explain(error),) * 2
             return
         asked = [ChatMessage("user", row.asked.question, () if image is None else (image,))]
         drawn = 0.0
@@ -125,11 +124,8 @@ class BatchHandlers:
         for side, piece in ask_both(self._compare.shelf, names, (asked, asked), settings, one):
             if isinstance(piece, str):
                 answers[side] += piece
-            elif isinstance(piece, UserError):
-                errors[side] = str(piece)
             elif isinstance(piece, Exception):
-                traceback.print_exception(piece)
-                errors[side] = words.plain("lt_failed", error=f"{type(piece).__name__}: {piece}")
+                errors[side] = words.explain(piece)
             if cancel.is_set():
                 one.set()
             row.answers, row.errors = (answers[0], answers[1]), (errors[0], errors[1])
@@ -198,5 +194,11 @@ def _write_csv(names: tuple[str, str], rows: Sequence[Row]) -> str:
         writer.writerow(["id", "image", "question", *names, *(f"error of {name}" for name in names)])
         for row in rows:
             asked = row.asked
-            writer.writerow([asked.id, asked.image, asked.question, *row.answers, *row.errors])
+            cells = [asked.id, asked.image, asked.question, *row.answers, *row.errors]
+            writer.writerow([_no_formula(cell) for cell in cells])
     return str(path)
+
+
+def _no_formula(cell: str) -> str:
+    """With an apostrophe before what a spreadsheet would compute."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

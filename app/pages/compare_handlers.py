@@ -13,9 +13,9 @@ from app.comparison import VOTES, Comparison, Comparisons, Votes, ask_both
 from app.conversation import receive_picture
 from app.markdown import verbatim
 from app.models import NoSuchModelError, Shelf
-from app.pages.compare_html import EMPTY_HEADS, Growing, ballot, head, note, problem
-from app.pages.words import Words
-from app.strings import browser_language
+from app.pages.compare_html import EMPTY_HEADS, Growing, ballot, head
+from app.pages.words import Words, words_of
+from app.status import idle, note, problem
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 
@@ -72,7 +72,7 @@ class CompareHandlers:
             asked = ChatMessage("user", text, tuple(receive_picture(file) for file in files))
             settings = GenerationSettings(int(max_length), temperature)
         except UserError as error:
-            yield Updates(status=problem(str(error)))
+            yield Updates(status=problem(words.explain(error)))
             return
         if (comparison.chosen, comparison.blind) != (chosen, blind) or (blind and comparison.voted):
             comparison = Comparison.of(chosen, blind)
@@ -95,7 +95,7 @@ class CompareHandlers:
                 comparison.take_back_vote()
                 raise
         except UserError as error:
-            return Updates(status=problem(str(error)))
+            return Updates(status=problem(words.explain(error)))
         heads = [head(comparison, number) for number in (0, 1)]
         return Updates(left_head=heads[0], right_head=heads[1], votes=ballot(words, comparison), status="")
 
@@ -106,8 +106,7 @@ class CompareHandlers:
     def clear(self, request: gr.Request) -> Updates:
         """Stop, and start afresh."""
         self.comparisons.forget(str(request.session_hash))
-        idle = gr.update(submit_btn=True, stop_btn=False)
-        return Updates(EMPTY_HEADS[0], [], EMPTY_HEADS[1], [], "", idle, "")
+        return Updates(EMPTY_HEADS[0], [], EMPTY_HEADS[1], [], "", idle(), "")
 
     def leave(self, request: gr.Request) -> None:
         """The browser's tab was closed or loaded anew."""
@@ -170,17 +169,11 @@ class CompareHandlers:
             return
         answered = [one.keep(asked, stopped) for one in growing]
         comparison.answered = all(answered)
-        full: Any = {"text": asked.text, "files": box.get("files") or []}
-        back = gr.update(submit_btn=True, stop_btn=False)
+        back = idle()
         if not any(answered):  # the question returns to its box
-            back = gr.update(value=full, submit_btn=True, stop_btn=False)
+            back |= {"value": {"text": asked.text, "files": box.get("files") or []}}
         yield draw(
             votes=ballot(words, comparison),
             box=back,
             status=note(words.plain("lt_stopped")) if stopped else "",
         )
-
-
-def words_of(request: gr.Request) -> Words:
-    """The app's texts in the visitor's language."""
-    return Words(browser_language(request.headers.get("accept-language")))

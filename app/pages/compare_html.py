@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import time
-import traceback
 from typing import Any
 
 from app.comparison import VOTES, Comparison, Piece, Side
@@ -12,10 +11,8 @@ from app.engine import Waiting
 from app.markdown import formatted, verbatim
 from app.models import Loading
 from app.pages.words import Words
-from llava_tuning.errors import UserError
+from app.status import TYPING
 from llava_tuning.inference.backend import ChatMessage, Finished
-
-TYPING = '<span class="lt-typing"><i></i><i></i><i></i></span>'  # until the first word
 
 
 class Growing:
@@ -46,10 +43,7 @@ class Growing:
             side.note = "" if alias else self._result(piece)  # speed tells who it is
         else:
             self.ended = True
-            said = str(piece)
-            if not isinstance(piece, UserError):
-                traceback.print_exception(piece)
-                said = words.plain("lt_failed", error=f"{type(piece).__name__}: {piece}")
+            said = words.explain(piece)
             side.note = ""
             self._wrong = said.replace(side.model, alias) if alias else said
 
@@ -105,13 +99,3 @@ def ballot(words: Words, comparison: Comparison) -> str:
         f'<button type="button" data-vote="{vote}">{words.html(f"lt_vote_{vote}")}</button>' for vote in VOTES
     )
     return f'<div class="lt-ballot" role="group" aria-label="{words.html("lt_vote")}">{buttons}</div>'
-
-
-def note(text: str) -> str:
-    """A line that tells something."""
-    return f'<p class="lt-note" role="status">{html.escape(text)}</p>'
-
-
-def problem(text: str) -> str:
-    """A line that tells what went wrong."""
-    return f'<p class="lt-problem" role="alert">{html.escape(text)}</p>'

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import html
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from app.pages.events import AT_ONCE
 from app.pages.runs_html import Writer
-from app.pages.words import Words
-from app.strings import browser_language
+from app.pages.words import words_of
+from app.status import problem
 from llava_tuning.errors import UserError
 from llava_tuning.runs.folder import RunFolder
 
@@ -77,14 +77,13 @@ class RunsPage:
         return self._show(replace(view, over=over), smoothing, request)
 
     def _show(self, view: View, smoothing: float, request: gr.Request) -> Updates:
-        writer = Writer(Words(browser_language(request.headers.get("accept-language"))))
+        words = words_of(request)
+        writer = Writer(words)
         try:
             runs = {run.name: run for run in self.folder.read_all()}
         except UserError as error:
             if self.folder.folder.exists():
-                return self._changed(
-                    view, f'<p class="lt-problem" role="alert">{html.escape(str(error))}</p>', ""
-                )
+                return self._changed(view, problem(words.explain(error)), "")
             runs = {}
         if not runs:
             return self._changed(view, "", writer.empty(self.folder.folder))
@@ -124,8 +123,7 @@ def build(folder: RunFolder, text: gr.I18n) -> None:
             detail = gr.HTML("", elem_id="lt-run")
     view = gr.State(View())
     inputs, outputs = [view, smoothing], [view, runs, detail]
-    options: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    runs.tick(page.refresh, inputs, outputs, **options)
-    runs.select(page.select, inputs, outputs, **options)
-    runs.input(page.overlay, inputs, outputs, **options)
-    smoothing.change(page.refresh, inputs, outputs, **options)
+    runs.tick(page.refresh, inputs, outputs, **AT_ONCE)
+    runs.select(page.select, inputs, outputs, **AT_ONCE)
+    runs.input(page.overlay, inputs, outputs, **AT_ONCE)
+    smoothing.change(page.refresh, inputs, outputs, **AT_ONCE)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 ENGLISH = {
     "lt_runs": "Runs",
-    "lt_runs_title": "Training runs",
     "lt_runs_smoothing": "Smoothing of the loss",
     "lt_runs_none": "No runs yet",
     "lt_runs_none_more": "{folder} is watched. Train something there, and it appears by itself:",
-    "lt_runs_pick": "Show {name}",
     "lt_runs_overlay": "Draw the loss of {name} too",
     "lt_runs_steps": "{done} of {total} steps",
     "lt_runs_steps_only": "{done} steps",
@@ -67,11 +65,9 @@ ENGLISH = {
 
 CHINESE = {
     "lt_runs": "训练",
-    "lt_runs_title": "训练运行",
     "lt_runs_smoothing": "损失曲线平滑",
     "lt_runs_none": "还没有训练",
     "lt_runs_none_more": "正在关注 {folder}。在那里开始训练，就会自动显示：",
-    "lt_runs_pick": "显示 {name}",
     "lt_runs_overlay": "同时绘制 {name} 的损失",
     "lt_runs_steps": "{done} / {total} 步",
     "lt_runs_steps_only": "{done} 步",

@@ -82,10 +82,12 @@ def compiled(step: Step, adapted: bool = False) -> Step:
         warnings.warn("no C compiler found: the layers are not compiled; install gcc", stacklevel=2)
         return step
     torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
+    if not adapted:
+        return torch.compile(step, dynamic=True)
+    if not _starts_from_cpp():
+        return step
     # Adapters' many small kernels take longer to start one by one from Python than to run.
-    options: dict[str, Any] | None
-    options = {"cpp_wrapper": _starts_from_cpp(), "combo_kernels": True} if adapted else None
-    return torch.compile(step, dynamic=True, options=options)
+    return torch.compile(step, dynamic=True, options={"cpp_wrapper": True, "combo_kernels": True})
 
 
 @functools.cache
@@ -96,7 +98,7 @@ def _starts_from_cpp() -> bool:
     except Exception as error:  # whatever the compilers or their headers lack
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         warnings.warn(
-            f"steps with adapters will be slower: C++ that starts kernels could not be built ({reason}); "
+            f"layers with adapters are not compiled: C++ that starts kernels could not be built ({reason}); "
             "install g++ and CUDA's headers",
             stacklevel=2,
         )

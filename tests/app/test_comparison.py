@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,10 +12,13 @@ from PIL import Image
 from app.comparison import Comparison, Votes, picture_hash
 from app.engine import Waiting
 from app.models import Loading
+from app.pages.compare_batch import Row, _write_csv
 from app.pages.compare_html import Growing
 from app.pages.words import Words
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.questions import QuestionRow
+from llava_tuning.models.pictures import PictureError
 
 
 def answered(blind: bool) -> Comparison:
@@ -81,3 +86,16 @@ def test_what_tells_models_apart_is_not_said_before_a_blind_vote(piece):
     assert side.note == ""
     Growing(side, [], words).take(piece, "")
     assert side.note
+
+
+def test_a_spreadsheet_computes_nothing_of_an_answer(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    row = Row(QuestionRow("1", "", "=1+1"), ("-2", "@x"), ("", "+3"))
+    with Path(_write_csv(("a", "b"), [row])).open(encoding="utf-8-sig", newline="") as file:
+        written = list(csv.reader(file))[1]
+    assert written == ["1", "", "'=1+1", "'-2", "'@x", "", "'+3"]
+
+
+def test_what_went_wrong_is_said_in_the_visitors_language():
+    said = Words("zh").explain(PictureError("a.png: not a picture"))
+    assert said != Words("en").explain(PictureError("a.png: not a picture")) and "图片" in said

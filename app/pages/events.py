@@ -1,0 +1,10 @@
+"""How the pages' events are run by Gradio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+AT_ONCE: dict[str, Any] = QUIET | {"queue": False}
+# The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
+STREAMED: dict[str, Any] = QUIET | {"concurrency_limit": None}
