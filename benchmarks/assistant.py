@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -64,8 +65,11 @@ RECIPES = (
 )
 
 
-def command(*words: object) -> str:
+def command(*words: object, gpu: str | None = None) -> str:
     """Run `llava-tuning` with these words, output and all; returns what a user would type.
+
+    Args:
+        gpu: the number of the only GPU that it sees.
 
     Raises:
         CalledProcessError: it failed.
@@ -73,7 +77,8 @@ def command(*words: object) -> str:
     text = [str(word) for word in words]
     typed = " ".join(["llava-tuning", *(f'"{word}"' if " " in word else word for word in text)])
     print(f"$ {typed}", flush=True)
-    subprocess.run([sys.executable, "-m", "llava_tuning", *text], check=True)
+    environment = os.environ if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
+    subprocess.run([sys.executable, "-m", "llava_tuning", *text], check=True, env=environment)
     return typed
 
 

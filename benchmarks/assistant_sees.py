@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,25 @@ def settings(**values: object) -> list[str]:
     return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
 
 
-def measure(name: str, data: Path, work: Path, common: list[str], limit: list[str]) -> dict[str, Any]:
+def measure(
+    name: str, data: Path, work: Path, common: list[str], limit: list[str], gpu: str | None
+) -> dict[str, Any]:
     """Train stage 2 on a data file, export, evaluate and select; returns what each found."""
     run, model = work / name, work / "models" / name
     started = time.perf_counter()
     commands = [
         command(
-            "train", FINETUNE, "--work-dir", run, *common, *settings(data_path=data, held_out=work / "momo")
+            *("train", FINETUNE, "--work-dir", run, *common),
+            *settings(data_path=data, held_out=work / "momo"),
+            gpu=gpu,
         )
     ]
     trained = time.perf_counter() - started
     report = work / f"{name}.json"
     commands += [
-        command("export", run, "--out", model),
-        command("eval", "easy-vqa", model, "--out", report, *limit),
-        command("select", run),
+        command("export", run, "--out", model, gpu=gpu),
+        command("eval", "easy-vqa", model, "--out", report, "--batch-size", 256, *limit, gpu=gpu),
+        command("select", run, gpu=gpu),
     ]
     scores = json.loads(report.read_text(encoding="utf-8"))["scores"]
     selection = json.loads((run / "selection.json").read_text(encoding="utf-8"))
@@ -58,6 +63,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work_dirs/assistant_sees"), help="data and runs")
     parser.add_argument("--max-steps", type=int, help="train so few steps, for a try")
     parser.add_argument("--limit", type=int, help="ask so many test questions, for a try")
+    parser.add_argument("--gpus", nargs="+", help="numbers of GPUs; with two, the runs go beside each other")
     parser.add_argument("--out", type=Path, default=RESULTS / f"assistant_sees_{hardware()}.json")
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -77,10 +83,19 @@ def main() -> None:
     common = settings(image_folder=pictures, dataloader_num_workers=2, batch_size=16, **few)
     common += settings(projector_checkpoint=checkpoint)
     result["runs"] = {}
-    for name, data in (("pictures", pictures / "finetune.json"), ("mixed", mixed)):
-        result["runs"][name] = measure(name, data, work, common, limit)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    gpus = arguments.gpus or [None]
+    with ThreadPoolExecutor(len(gpus)) as pool:
+        stages = (("pictures", pictures / "finetune.json"), ("mixed", mixed))
+        waiting = {
+            pool.submit(measure, name, data, work, common, limit, gpus[i % len(gpus)]): name
+            for i, (name, data) in enumerate(stages)
+        }
+        for done in as_completed(waiting):
+            result["runs"][waiting[done]] = done.result()
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(
+                json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
     for name, found in result["runs"].items():
         print(
             name,

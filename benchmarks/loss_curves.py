@@ -4,11 +4,11 @@
     python -m benchmarks.loss_curves --data data/scenes [--steps 200] [--starts 3]
 
 Both stages on the embedded model and drawn scenes, none seen twice: stage 1 trains the projector on captions,
-from several random ones; stage 2, from a projector that XTuner trained, LoRA on conversations, without
-dropout, whose random numbers would differ. Training amplifies rounding, so XTuner in float32 beside XTuner in
-float16 shows how far two runs of the same mathematics come apart. What each has trained is then given to
-XTuner's model in float32, for its loss on scenes that no run saw. Writes benchmarks/results/loss_curves.json
-and .png; runs that are in the file already are not made again.
+from several random ones; stage 2, from a projector that XTuner trained, LoRA on conversations, from several
+random adapters, without dropout, whose random numbers would differ. Training amplifies rounding, so XTuner in
+float32 beside XTuner in float16 shows how far two runs of the same mathematics come apart. What each has
+trained is then given to XTuner's model in float32, for its loss on scenes that no run saw. Writes
+benchmarks/results/loss_curves.json and .png; runs that are in the file already are not made again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import gc
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,18 +110,22 @@ def smooth(values: list[float]) -> list[float]:
     return means
 
 
-def of(runs: list[dict[str, Any]], stage: str) -> dict[str, list[list[float]]]:
-    """Each subject's smoothed curves, one for each start, of one stage."""
-    curves: dict[str, list[list[float]]] = {}
+def of(runs: list[dict[str, Any]], stage: str) -> dict[str, dict[int, list[float]]]:
+    """Each subject's smoothed curves of one stage, by start, where XTuner's own was run from it too."""
+    curves: dict[str, dict[int, list[float]]] = {}
     for run in runs:
         if run["stage"] == stage:
-            curves.setdefault(run["subject"], []).append(smooth(run["losses"]))
-    return curves
+            curves.setdefault(run["subject"], {})[run["start"]] = smooth(run["losses"])
+    reference = curves.get("XTuner", {})
+    shared = {
+        n: {start: c for start, c in sorted(of_n.items()) if start in reference} for n, of_n in curves.items()
+    }
+    return {name: lines for name, lines in shared.items() if lines}
 
 
-def mean(curves: list[list[float]]) -> torch.Tensor:
+def mean(curves: Iterable[list[float]]) -> torch.Tensor:
     """Of several starts, (steps)."""
-    return torch.tensor(curves, dtype=torch.float64).mean(dim=0)
+    return torch.tensor(list(curves), dtype=torch.float64).mean(dim=0)
 
 
 def draw(runs: list[dict[str, Any]], out: Path) -> None:
@@ -139,12 +144,12 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
         curves = of(runs, stage)
         reference = curves["XTuner"]
         for name, lines in curves.items():
-            steps = range(SMOOTHING, SMOOTHING + len(lines[0]))
             off = [
-                [100 * (a / b - 1) for a, b in zip(line, other, strict=True)]
-                for line, other in zip(lines, reference, strict=False)
+                [100 * (a / b - 1) for a, b in zip(line, reference[start], strict=True)]
+                for start, line in lines.items()
             ]
-            for panel, values in ((grid[0][column], lines), (grid[1][column], off)):
+            steps = range(SMOOTHING, SMOOTHING + len(off[0]))
+            for panel, values in ((grid[0][column], list(lines.values())), (grid[1][column], off)):
                 for line in values:
                     panel.plot(steps, line, color=colours[name], alpha=0.25, linewidth=0.7)
                 panel.plot(steps, mean(values), color=colours[name], label=name, linewidth=1.4)
@@ -163,16 +168,16 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for stage in STAGES:
         curves = of(runs, stage)
         for name, lines in curves.items():
-            count = min(len(lines), len(curves.get("XTuner", [])))
-            if name == "XTuner" or not count:
+            if name == "XTuner":
                 continue
-            off = mean(lines[:count]) / mean(curves["XTuner"][:count]) - 1
-            single = [(mean([a]) / mean([b]) - 1) for a, b in zip(lines, curves["XTuner"], strict=False)]
+            reference = [curves["XTuner"][start] for start in lines]
+            off = mean(lines.values()) / mean(reference) - 1
+            single = [mean([a]) / mean([b]) - 1 for a, b in zip(lines.values(), reference, strict=True)]
             apart.append(
                 {
                     "stage": stage,
                     "subject": name,
-                    "starts": count,
+                    "starts": len(lines),
                     "at_most": round(float(off.abs().max()), 5),
                     "mean": round(float(off.abs().mean()), 5),
                     "at_the_end": round(float(off[-1]), 5),
@@ -180,7 +185,7 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
             print(
-                f"{stage}: {name}, {count} starts: at most {off.abs().max():.2%}, on average "
+                f"{stage}: {name}, {len(lines)} starts: at most {off.abs().max():.2%}, on average "
                 f"{off.abs().mean():.2%}, in the end {off[-1]:+.2%} off XTuner"
             )
     return apart
@@ -194,7 +199,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory of `data scenes`")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--starts", type=int, default=1, help="random projectors that stage 1 starts from")
+    parser.add_argument("--starts", type=int, default=1, help="random projectors, or adapters, to start from")
+    parser.add_argument("--from-start", type=int, default=0, help="leave out those before it")
+    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files whose runs are added first")
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--subjects", default=";".join(SUBJECTS), help="separated by semicolons")
     parser.add_argument("--out", type=Path, default=RESULTS / "loss_curves.json")
@@ -205,11 +212,16 @@ def main() -> None:
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"runs": []}
     result |= environment("benchmarks.loss_curves", sys.argv)
     runs: list[dict[str, Any]] = result["runs"]
+    for path in arguments.merge:
+        made = [(run["stage"], run["subject"], run["start"]) for run in runs]
+        found = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        runs += [run for run in found if (run["stage"], run["subject"], run["start"]) not in made]
+    runs.sort(key=lambda run: (list(STAGES).index(run["stage"]), run["start"]))
     start_of_stage_2 = arguments.out.with_suffix(".projector.safetensors")
     for stage in arguments.stages.split(","):
         task = STAGES[stage]
         data = batches(arguments.data, stage, weights, arguments.batch, arguments.steps + HELD_OUT)
-        for start in range(arguments.starts if stage == "pretrain" else 1):
+        for start in range(arguments.from_start, arguments.starts):
             for name in arguments.subjects.split(";"):
                 if device == "cpu" and (name == "XTuner, float32" or "float8" in name):
                     continue  # XTuner computes in float32 there anyway, and float8 pays on GPUs alone
@@ -217,7 +229,7 @@ def main() -> None:
                 if any(all(run[k] == v for k, v in key.items()) for run in runs):
                     continue
                 build, options = SUBJECTS[name]
-                torch.manual_seed(0)  # the adapters begin alike
+                torch.manual_seed(start if stage == "finetune" else 0)  # the adapters begin alike
                 dtype = torch.float32 if name == "ours, float32" else shapes.dtype
                 if device == "cpu":
                     options = {k: v for k, v in options.items() if k != "frozen_fp8"}

@@ -58,6 +58,22 @@ SHAPES = {
         CLIP_L,
         {"pretrain": 32, "finetune": 16},
     ),
+    # internlm/internlm2-chat-7b
+    "internlm2_7b": Shapes(
+        {
+            "vocab_size": 92544,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": False,
+        },
+        CLIP_L,
+        {"pretrain": 32, "finetune": 16},
+    ),
     # SmolLM2-135M-Instruct and the bundled CLIP
     "demo": Shapes(
         {

@@ -1,0 +1,246 @@
+"""Samples a second of whole training runs on one GPU and on several, through `llava-tuning train`.
+
+    python -m benchmarks.scaling --gpus 1,2,4 --tasks pretrain,lora,full [--together]
+
+Each run is the command that a user types: the project's config, a folder of JPEG files, records with lengths
+like LLaVA's, workers that read them, the loop with its log. Weights are random, of InternLM2-Chat's and CLIP
+ViT-L/14-336's shapes. A GPU gets the same batch whatever their number; efficiency is the samples/s of a GPU
+against those of the run on one. A run is ended after a number of steps; its first ones, which compile, and
+steps that took five times the median do not count. Without a GPU, processes on the CPU take their place.
+
+With --together, runs that fit on the machine's GPUs beside each other are made at the same time. Writes
+benchmarks/results/scaling_HARDWARE.json as it goes; runs that it holds already are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llava_tuning.training import compat
+
+compat.apply()
+
+from benchmarks.assistant import RESULTS, hardware  # noqa: E402
+from benchmarks.train.folders import write_models, write_pictures, write_records  # noqa: E402
+from benchmarks.train.report import environment  # noqa: E402
+from benchmarks.train.shapes import SHAPES  # noqa: E402
+
+PICTURES, RECORDS = 2500, 6000
+WARM_UP = 16  # steps that compile, and those after them
+OUTLIER = 5  # times the median
+
+
+@dataclass(frozen=True)
+class Task:
+    """A config and how it is run."""
+
+    config: str
+    deepspeed: str | None = None
+    settings: tuple[str, ...] = ()
+
+    @property
+    def stage(self) -> str:
+        """Which of the two, for the data."""
+        return "pretrain" if self.config.endswith("pretrain") else "finetune"
+
+    @property
+    def shapes(self) -> str:
+        """The key of `SHAPES`."""
+        return "internlm2_7b" if "_7b_" in self.config else "internlm2_1_8b"
+
+
+def _config(size: str, what: str) -> str:
+    return f"llava_internlm2_chat_{size}_{what}"
+
+
+ENDING = "clip_vit_large_p14_336_e1_gpu8"
+TASKS = {
+    "pretrain": Task(_config("1_8b", f"{ENDING}_pretrain")),
+    "lora": Task(_config("1_8b", f"lora_{ENDING}_finetune")),
+    "full": Task(_config("1_8b", f"{ENDING}_finetune")),
+    "full_zero2": Task(_config("1_8b", f"{ENDING}_finetune"), "zero2"),
+    "full_zero3": Task(_config("1_8b", f"{ENDING}_finetune"), "zero3"),
+    "7b_pretrain": Task(_config("7b", f"{ENDING}_pretrain")),
+    "7b_lora": Task(_config("7b", f"lora_{ENDING}_finetune")),
+    "7b_full_zero2": Task(_config("7b", f"{ENDING}_finetune"), "zero2"),
+    "7b_full_zero3": Task(_config("7b", f"{ENDING}_finetune"), "zero3"),
+}
+
+
+class Run:
+    """One run of a task on some GPUs."""
+
+    def __init__(self, name: str, gpus: list[int], work: Path, shapes: str | None, extra: list[str]) -> None:
+        task = TASKS[name]
+        self.name, self.gpus, self.task = name, gpus, task
+        self.folder = work / "runs" / f"{name}_{len(gpus)}"
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        llm, tower = write_models(work / (shapes or task.shapes), SHAPES[shapes or task.shapes])
+        settings = [f"llm={llm}", f"vision_tower={tower}", f"data_path={work / task.stage}.json"]
+        settings += [f"image_folder={work}", "evaluation_images=[]", "evaluation_inputs=[]"]
+        settings += ["max_steps=1500", "save_steps=1500", *task.settings, *extra]
+        command = [sys.executable, "-W", "ignore", "-m", "llava_tuning", "train", task.config]
+        command += ["--work-dir", str(self.folder), "--nproc-per-node", str(len(gpus))]
+        command += [word for setting in settings for word in ("--set", setting)]
+        if task.deepspeed:
+            command += ["--deepspeed", task.deepspeed]
+        # Runs beside each other must not meet at torchrun's usual port.
+        command += ["--", "--standalone"] if len(gpus) > 1 or task.deepspeed else []
+        shown = {str(llm): "LLM", str(tower): "VISION_TOWER", str(work): "WORK", sys.executable: "python"}
+        self.command = " ".join(command)
+        for path, word in shown.items():
+            self.command = self.command.replace(path, word)
+        self.log = (self.folder / "output.log").open("w")
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+        self.process = subprocess.Popen(
+            command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        self.started = time.monotonic()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The steps made so far."""
+        for path in self.folder.rglob("loss.jsonl"):
+            text = path.read_text(encoding="utf-8")
+            return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return []
+
+    def end(self) -> None:
+        """Stop all of the run's processes."""
+        for which in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, which)
+                try:
+                    self.process.wait(timeout=15)
+                except subprocess.TimeoutExpired:
+                    continue
+        # torchrun's workers are groups of their own children; what is left of the session goes too
+        subprocess.run(["pkill", "-KILL", "-f", str(self.folder)], check=False)
+        self.log.close()
+
+    def wait(self, steps: int, patience: float) -> dict[str, Any]:
+        """Let it make its steps, end it, and say how fast it was; or `error`, with its output's end."""
+        while self.process.poll() is None and time.monotonic() - self.started < patience:
+            if len(self.rows()) >= WARM_UP + steps:
+                break
+            time.sleep(0.5)
+        rows = self.rows()[WARM_UP : WARM_UP + steps]
+        took = time.monotonic() - self.started
+        self.end()
+        found = {"task": self.name, "gpus": len(self.gpus), "command": self.command, "run_s": round(took, 1)}
+        if len(rows) < min(steps, 8):
+            tail = (self.folder / "output.log").read_text(errors="replace")[-1500:]
+            return {**found, "error": f"{len(rows)} steps after the first {WARM_UP} in {took:.0f} s: {tail}"}
+        typical = statistics.median(row["seconds"] for row in rows)
+        counted = [row for row in rows if row["seconds"] < OUTLIER * typical]
+        seconds = sum(row["seconds"] for row in counted)
+        per_second = sum(row["samples"] for row in counted) / seconds
+        return {
+            **found,
+            "steps": len(counted),
+            "left_out": len(rows) - len(counted),
+            "samples_per_s": round(per_second, 2),
+            "samples_per_s_and_gpu": round(per_second / len(self.gpus), 2),
+            "tokens_per_s": round(sum(row["tokens"] for row in counted) / seconds),
+            "waited": round(sum(row["waited"] for row in counted) / seconds, 4),
+            "peak_gib": rows[-1]["memory_gib"],
+            "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
+        }
+
+
+def waves(todo: list[tuple[str, int]], available: int, together: bool) -> list[list[tuple[str, list[int]]]]:
+    """Which runs are made at the same time, on which GPUs."""
+    made: list[list[tuple[str, list[int]]]] = []
+    used = available
+    for name, gpus in todo:
+        if not together or used + gpus > available:
+            made.append([])
+            used = 0
+        made[-1].append((name, list(range(used, used + gpus))))
+        used += gpus
+    return made
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Each task's runs, with the efficiency against the smallest number of GPUs."""
+    lines = []
+    for row in sorted(rows, key=lambda row: (list(TASKS).index(row["task"]), row["gpus"])):
+        if "error" in row:
+            lines.append(f"{row['task']:14s} {row['gpus']} GPUs  {row['error'].splitlines()[-1][:120]}")
+            continue
+        ran = [r for r in rows if r["task"] == row["task"] and "error" not in r]
+        least = min(ran, key=lambda r: r["gpus"])
+        share = row["samples_per_s_and_gpu"] / least["samples_per_s_and_gpu"]
+        lines.append(
+            f"{row['task']:14s} {row['gpus']} GPUs  {row['samples_per_s']:8.2f} samples/s  "
+            f"{row['samples_per_s_and_gpu']:7.2f} a GPU  {share:6.1%} of {least['gpus']} GPU's  "
+            f"waited {row['waited']:5.1%}  {row['peak_gib']:5.1f} GiB"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the runs, writing as it goes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gpus", default="1,2,4", help="numbers of GPUs, the order in which they are tried")
+    parser.add_argument("--tasks", default="pretrain,lora,full")
+    parser.add_argument("--steps", type=int, default=40, help="measured steps of a run")
+    parser.add_argument("--together", action="store_true")
+    parser.add_argument("--patience", type=float, default=300, help="seconds after which a run is ended")
+    parser.add_argument("--work", type=Path, default=Path("work_dirs/scaling"))
+    parser.add_argument("--shapes", choices=SHAPES, help="instead of the config's")
+    parser.add_argument("--set", action="append", default=[], help="a setting of every run")
+    parser.add_argument("--out", type=Path, default=RESULTS / f"scaling_{hardware()}.json")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    pictures, records = (40, 200) if arguments.shapes == "tiny" else (PICTURES, RECORDS)
+    write_pictures(arguments.work, pictures)
+    for stage in ("pretrain", "finetune"):
+        write_records(arguments.work / f"{stage}.json", stage, records, pictures)
+    counts = [int(word) for word in arguments.gpus.split(",")]
+    available = torch.cuda.device_count() or max(counts)
+    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+    circumstances = environment("benchmarks.scaling", sys.argv)
+    result |= circumstances
+    done = {(row["task"], row["gpus"]) for row in result["rows"] if "error" not in row}
+    todo = [
+        (t, n) for t in arguments.tasks.split(",") for n in counts if (t, n) not in done and n <= available
+    ]
+    for wave in waves(todo, available, arguments.together):
+        for name, _ in wave:  # before the clock starts
+            shapes = arguments.shapes or TASKS[name].shapes
+            write_models(arguments.work / shapes, SHAPES[shapes])
+        runs = [Run(name, gpus, arguments.work, arguments.shapes, arguments.set) for name, gpus in wave]
+        beside = [f"{run.name} on {len(run.gpus)}" for run in runs]
+        for run in runs:
+            row = {
+                **run.wait(arguments.steps, arguments.patience),
+                "date": circumstances["date"],
+                "beside": [other for other in beside if other != f"{run.name} on {len(run.gpus)}"],
+            }
+            kept = [r for r in result["rows"] if (r["task"], r["gpus"]) != (row["task"], row["gpus"])]
+            result["rows"] = [*kept, row]
+            print(json.dumps(row), flush=True)
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(table(result["rows"]))
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
