@@ -80,12 +80,12 @@ def ours(backend: TransformersBackend, messages: list[ChatMessage]) -> tuple[Tur
 @torch.inference_mode()
 def anew(backend: TransformersBackend, messages: list[ChatMessage]) -> tuple[Turn, str]:
     """A turn by `generate`: picture encoded, whole conversation read."""
-    model = backend._model
+    model = backend._forward.model
     start = time.perf_counter()
     prompt = torch.tensor([backend._render(messages)], device=model.device)
     images = [image for message in messages for image in message.images]
-    assert backend._image_processor is not None
-    pixels = backend._image_processor(images=images, return_tensors="pt")["pixel_values"]
+    assert backend._forward.image_processor is not None
+    pixels = backend._forward.image_processor(images=images, return_tensors="pt")["pixel_values"]
     streamer = FirstToken()
     ids = model.generate(
         input_ids=prompt,
@@ -134,7 +134,7 @@ def main() -> None:
         runs["generate"].append(theirs)
         same = same and my_answers == their_answers
         backend._prefixes.__init__()  # type: ignore[misc]  # the next conversation begins with nothing read
-        backend._pictures.__init__()  # type: ignore[misc]
+        backend._forward.pictures.__init__()  # type: ignore[misc]
     rows = []
     for turn in (0, len(QUESTIONS) - 1):
         row: dict[str, object] = {"turn": turn + 1}

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import threading
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from PIL import Image
 from transformers import DynamicCache
 
 from llava_tuning.errors import UserError
-from llava_tuning.inference.attention_map import PictureAttention, answer_attention
+from llava_tuning.inference.attention_map import PictureAttention
 from llava_tuning.inference.backend import (
     GREEDY,
     ChatMessage,
@@ -25,28 +22,14 @@ from llava_tuning.inference.backend import (
 )
 from llava_tuning.inference.context import check_messages, fit_context
 from llava_tuning.inference.decoding import Sampler, StopTexts, TextStream
+from llava_tuning.inference.forward import ForwardPass, Prompt
 from llava_tuning.inference.loading import LoadedModel, load_model
-from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
+from llava_tuning.inference.prefix_cache import Prefix, PrefixCache
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
-from llava_tuning.models.llava import tokens_per_image
 
 _MEMORY_FULL = (
     "the GPU's memory is full; start a new conversation, shorten the question or choose fewer new tokens"
 )
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    ids: list[int]
-    images: list[Image.Image]
-    room: int  # tokens that the answer may take
-
-    def after(self, tokens: int, image_token_id: int | None, tokens_per_image: int) -> _Prompt:
-        """Without its first tokens, and without the pictures that lie in them."""
-        if not tokens:
-            return self
-        read = sum(token == image_token_id for token in self.ids[:tokens]) // max(1, tokens_per_image)
-        return _Prompt(self.ids[tokens:], self.images[read:], self.room)
 
 
 class TransformersBackend:
@@ -64,22 +47,16 @@ class TransformersBackend:
         self.name = name
         self.sees = loaded.image_processor is not None
         self.max_length: int = text_config.max_position_embeddings
-        self._model: Any = loaded.model
         self._tokenizer = loaded.tokenizer
-        self._image_processor = loaded.image_processor
-        self._image_token_id: int | None = config.image_token_id if self.sees else None
-        self._tokens_per_image = tokens_per_image(config.vision_config) if self.sees else 0
         self._end_ids = _end_ids(loaded)
+        self._forward = ForwardPass(loaded, pad_id=next(iter(self._end_ids)))
         self._prefixes = PrefixCache()
-        self._pictures = PictureCache()
         # The picture's id is no word, and ids beyond the tokenizer's have no text.
         beyond = range(len(loaded.tokenizer), text_config.vocab_size)
         self._forbidden = sorted(
-            {*beyond} | ({self._image_token_id} if self._image_token_id is not None else set())
+            {*beyond}
+            | ({self._forward.image_token_id} if self._forward.image_token_id is not None else set())
         )
-        # transformers 5.2x renamed the argument.
-        accepted = inspect.signature(type(loaded.model).forward).parameters
-        self._cache_argument = "cache" if "cache" in accepted else "past_key_values"
 
     @classmethod
     def load(
@@ -131,42 +108,38 @@ class TransformersBackend:
             return []
         ids = self._tokenizer.encode(answer, add_special_tokens=False, split_special_tokens=True)
         ids = ids[: self.max_length - len(prompt.ids)]
-        whole = _Prompt([*prompt.ids, *ids], prompt.images, prompt.room)
+        whole = Prompt([*prompt.ids, *ids], prompt.images, prompt.room)
         try:
-            embeds, _ = self._embed([whole])  # (1, length, hidden)
-            cache = DynamicCache(config=self._model.config)
-            weights = answer_attention(
-                self._model.model.language_model, embeds, len(ids), cache, self._cache_argument
-            )
+            weights = self._forward.attention(whole, len(ids))
         except torch.OutOfMemoryError:
             self._prefixes.clear()
             raise MemoryFullError(_MEMORY_FULL) from None
-        places = torch.tensor(prompt.ids).eq(self._image_token_id or 0).nonzero()[:, 0]
-        side = math.isqrt(self._tokens_per_image)
+        places = torch.tensor(prompt.ids).eq(self._forward.image_token_id or 0).nonzero()[:, 0]
+        side = math.isqrt(self._forward.tokens_per_image)
         maps = weights[places].reshape(-1, side, side)  # (pictures, rows, columns)
         return [PictureAttention(*pair) for pair in zip(prompt.images, maps, strict=True)]
 
-    def _prompt(self, messages: Sequence[ChatMessage], settings: GenerationSettings) -> _Prompt:
+    def _prompt(self, messages: Sequence[ChatMessage], settings: GenerationSettings) -> Prompt:
         check_messages(messages, sees=self.sees, name=self.name)
         kept, ids, room = fit_context(messages, self._render, self.max_length, settings.max_new_tokens)
-        return _Prompt(ids, [image for message in kept for image in message.images], room)
+        return Prompt(ids, [image for message in kept for image in message.images], room)
 
     def _render(self, messages: Sequence[ChatMessage]) -> list[int]:
         return render_conversation(
             self._tokenizer,
             [Message(message.role, message.text, len(message.images)) for message in messages],
-            image_token_id=self._image_token_id,
-            tokens_per_image=self._tokens_per_image,
+            image_token_id=self._forward.image_token_id,
+            tokens_per_image=self._forward.tokens_per_image,
             generation_prompt=True,
         ).input_ids
 
     def _stream(
-        self, prompt: _Prompt, settings: GenerationSettings, cancel: threading.Event | None
+        self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event | None
     ) -> Generator[str, None, Finished]:
         """Reads what is new since the conversation's last answer, and keeps keys and values for its next."""
-        names = self._token_names(prompt)
-        prefix = self._prefixes.take(names) or Prefix([], DynamicCache(config=self._model.config))
-        rest = prompt.after(len(prefix.tokens), self._image_token_id, self._tokens_per_image)
+        names = self._forward.token_names(prompt)
+        prefix = self._prefixes.take(names) or Prefix([], self._forward.new_cache())
+        rest = prompt.after(len(prefix.tokens), self._forward.image_token_id, self._forward.tokens_per_image)
         text, until, count = TextStream(self._tokenizer), StopTexts(settings.stop), 0
         try:
             for tokens in self._write([rest], settings, cancel, prefix.cache):
@@ -202,19 +175,9 @@ class TransformersBackend:
         prefix.tokens = names[: prefix.cache.get_seq_length()]
         self._prefixes.put(prefix)
 
-    def _token_names(self, prompt: _Prompt) -> list[Hashable]:
-        """Token ids, with the picture and the place in it at a picture's positions."""
-        names: list[Hashable] = list(prompt.ids)
-        if prompt.images:
-            places = [i for i, token in enumerate(prompt.ids) if token == self._image_token_id]
-            keys = [picture_key(image) for image in prompt.images]
-            for number, place in enumerate(places):
-                names[place] = (keys[number // self._tokens_per_image], number % self._tokens_per_image)
-        return names
-
     def _write(
         self,
-        prompts: Sequence[_Prompt],
+        prompts: Sequence[Prompt],
         settings: GenerationSettings,
         cancel: threading.Event | None = None,
         cache: DynamicCache | None = None,
@@ -226,16 +189,16 @@ class TransformersBackend:
         if not prompts:
             return
         # inference_mode is entered anew for each step: a generator must not leave it on for its caller.
-        sampler = Sampler(settings, self._forbidden, self._model.device)
+        sampler = Sampler(settings, self._forbidden, self._forward.model.device)
         if cache is None:
-            cache = DynamicCache(config=self._model.config)
-        embeds, mask = self._embed(prompts)
+            cache = self._forward.new_cache()
+        embeds, mask = self._forward.embed(prompts)
         if before := cache.get_seq_length():
             mask = torch.cat([mask.new_ones(len(prompts), before), mask], dim=1)
         rows = list(range(len(prompts)))
         written = mask.new_empty((len(rows), 0))  # (batch, answer length)
         while not (cancel and cancel.is_set()):
-            tokens = sampler.next(self._forward(embeds, mask, cache), written)  # (batch,)
+            tokens = sampler.next(self._forward.logits(embeds, mask, cache), written)  # (batch,)
             written = torch.cat([written, tokens[:, None]], dim=1)
             step = {row: token for row, token in zip(rows, tokens.tolist(), strict=True)}
             step = {row: token for row, token in step.items() if token not in self._end_ids}
@@ -249,62 +212,8 @@ class TransformersBackend:
                 cache.batch_select_indices(index)
                 tokens, mask, written = tokens[index], mask[index], written[index]
                 rows = [rows[i] for i in going]
-            embeds = self._embed_ids(tokens[:, None])
+            embeds = self._forward.embed_ids(tokens[:, None])
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-
-    @torch.inference_mode()
-    def _embed_ids(self, ids: torch.Tensor) -> torch.Tensor:
-        embeds: torch.Tensor = self._model.get_input_embeddings()(ids)
-        return embeds
-
-    @torch.inference_mode()
-    def _embed(self, prompts: Sequence[_Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Left-padded input embeddings (batch, length, hidden) and attention mask (batch, length)."""
-        device = self._model.device
-        length = max(len(prompt.ids) for prompt in prompts)
-        pad = next(iter(self._end_ids))
-        padded = [[pad] * (length - len(prompt.ids)) + prompt.ids for prompt in prompts]
-        mask = [[0] * (length - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
-        ids = torch.tensor(padded, device=device)
-        embeds = self._embed_ids(ids)
-        images = [image for prompt in prompts for image in prompt.images]
-        if images:
-            # masked_scatter fills the picture positions in reading order, which is the order of `images`.
-            features = self._encode_pictures(images).to(embeds.dtype)
-            assert self._image_token_id is not None
-            embeds = embeds.masked_scatter(ids.eq(self._image_token_id)[..., None], features)
-        return embeds, torch.tensor(mask, device=device)
-
-    def _encode_pictures(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Features (pictures, tokens per picture, hidden). A picture seen lately is not encoded again."""
-        assert self._image_processor is not None
-        keys = [picture_key(image) for image in images]
-        features = {key: known for key in keys if (known := self._pictures.get(key)) is not None}
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in features}
-        if new:
-            pixels = self._image_processor(images=list(new.values()), return_tensors="pt")["pixel_values"]
-            output = self._model.get_image_features(
-                pixel_values=pixels.to(self._model.device, self._model.dtype), return_dict=True
-            )
-            for key, encoded in zip(new, output.pooler_output, strict=True):
-                features[key] = encoded
-                self._pictures.put(key, encoded)
-        return torch.stack([features[key] for key in keys])
-
-    @torch.inference_mode()
-    def _forward(self, embeds: torch.Tensor, mask: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-        """Logits (batch, vocabulary) at the last position; `cache` grows by `embeds` (batch, new, hidden)."""
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-        output = self._model(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=True,
-            logits_to_keep=1,
-            **{self._cache_argument: cache},
-        )
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
 
 
 def _end_ids(loaded: LoadedModel) -> frozenset[int]:

@@ -54,7 +54,7 @@ def told_by_transformers(directory: Path, backend: TransformersBackend, image: I
     )
     written = [place for place, label in enumerate(rendered.labels) if label != -100][:-1]  # without the end
     ids = torch.tensor([rendered.input_ids])
-    pixels = backend._image_processor(images=[image], return_tensors="pt")["pixel_values"]
+    pixels = backend._forward.image_processor(images=[image], return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         output = model(input_ids=ids, pixel_values=pixels, output_attentions=True)
     upper = torch.stack(output.attentions[15:])[:, 0]  # (15 layers, heads, length, length)
@@ -100,7 +100,7 @@ def test_each_picture_of_the_conversation_has_weights_of_its_own(seeing):
 def test_the_model_answers_afterwards_as_before(seeing):
     conversation = [ChatMessage("user", "Describe the picture.", (picture("top left"),))]
     before = seeing.answer_batch([conversation], GREEDY)
-    decoder = seeing._model.model.language_model
+    decoder = seeing._forward.model.model.language_model
     usual = decoder.config._attn_implementation
     seeing.picture_attention(conversation, before[0])
     assert decoder.config._attn_implementation == usual != "eager"
@@ -109,7 +109,7 @@ def test_the_model_answers_afterwards_as_before(seeing):
 
 
 def test_a_failure_leaves_the_model_as_it_was(seeing, monkeypatch):
-    decoder = seeing._model.model.language_model
+    decoder = seeing._forward.model.model.language_model
     usual = decoder.config._attn_implementation
     monkeypatch.setattr(attention_map, "CHUNK_TOKENS", 0)  # no steps: range() refuses
     with pytest.raises(ValueError):

@@ -41,13 +41,13 @@ def backend(fresh: Callable[[], TransformersBackend]) -> TransformersBackend:
 def read(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each forward pass read."""
     lengths: list[int] = []
-    forward = backend._forward
+    logits = backend._forward.logits
 
     def spy(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
         lengths.append(embeds.shape[1])
-        return forward(embeds, *rest)
+        return logits(embeds, *rest)
 
-    monkeypatch.setattr(backend, "_forward", spy)
+    monkeypatch.setattr(backend._forward, "logits", spy)
     return lengths
 
 
@@ -55,13 +55,13 @@ def read(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[
 def encoded(backend: TransformersBackend, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures each call of the vision tower encoded."""
     counts: list[int] = []
-    features = backend._model.get_image_features
+    features = backend._forward.model.get_image_features
 
     def spy(pixel_values: torch.Tensor, **options: object) -> object:
         counts.append(len(pixel_values))
         return features(pixel_values=pixel_values, **options)
 
-    monkeypatch.setattr(backend._model, "get_image_features", spy)
+    monkeypatch.setattr(backend._forward.model, "get_image_features", spy)
     return counts
 
 
@@ -86,7 +86,7 @@ def test_answers_are_those_of_a_backend_that_reads_all_anew(
     messages = talk(backend)
     anew = fresh()
     for end in range(1, len(messages), 2):
-        anew._prefixes, anew._pictures = PrefixCache(0), PictureCache(0)
+        anew._prefixes, anew._forward.pictures = PrefixCache(0), PictureCache(0)
         assert ask(anew, messages[:end]) == messages[end].text
 
 
@@ -95,7 +95,7 @@ def test_a_turn_reads_only_what_is_new(backend: TransformersBackend, read: list[
     starts = [length for length in read if length > 1]
     assert len(starts) == len(QUESTIONS)
     whole = len(backend._render(messages[:-1]))
-    assert starts[0] > backend._tokens_per_image
+    assert starts[0] > backend._forward.tokens_per_image
     assert sum(starts[1:]) < whole - starts[0]
     assert max(starts[1:]) < 40
 
