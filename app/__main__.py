@@ -48,6 +48,11 @@ def main() -> None:
         "--runs", type=Path, help="folder of training runs to watch (default: work_dirs, where it exists)"
     )
     parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder of training pictures that the page of runs may show (default: only those within a run)",
+    )
+    parser.add_argument(
         "--models",
         type=Path,
         help="folder of model directories to choose from (default: models, where it exists)",
@@ -67,7 +72,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         remote = chosen_remote(given.backend, given.base_url, given.model, given.api_key_variable)
-        folders = chosen_folders(given.runs, given.models, given.feedback, given.loaded_models)
+        folders = chosen_folders(given.runs, given.models, given.feedback, given.loaded_models, given.data)
         serve(given.model or "default", given.host, given.port, remote, folders)
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)

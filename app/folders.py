@@ -17,27 +17,34 @@ class Folders:
     models: holds model directories to choose from; need not exist either.
     feedback: directory for votes; None takes the one in the user's data directory.
     loaded_models: how many models are kept in memory at once, besides the one that the app was started on.
+    data: holds the pictures of training runs, which the page of runs may show; None shows those that lie
+        within their run's own folder.
     """
 
     runs: Path = RUNS
     models: Path = MODELS
     feedback: Path | None = None
     loaded_models: int = 2
+    data: Path | None = None
 
 
 def chosen_folders(
-    runs: Path | None = None, models: Path | None = None, feedback: Path | None = None, loaded_models: int = 2
+    runs: Path | None = None,
+    models: Path | None = None,
+    feedback: Path | None = None,
+    loaded_models: int = 2,
+    data: Path | None = None,
 ) -> Folders:
     """What the command line's options say; the usual places in the working directory where they say nothing.
 
     Raises:
         UserError: a folder that is named does not exist, or fewer than two models.
     """
-    for option, folder in (("--runs", runs), ("--models", models)):
+    for option, folder in (("--runs", runs), ("--models", models), ("--data", data)):
         if folder is not None and not folder.is_dir():
             raise UserError(
                 f"{option} {folder}: no such folder; name an existing one or leave the option out"
             )
     if loaded_models < 2:
         raise UserError(f"--loaded-models {loaded_models}: two are compared; give 2 or more")
-    return Folders(runs or RUNS, models or MODELS, feedback, loaded_models)
+    return Folders(runs or RUNS, models or MODELS, feedback, loaded_models, data)

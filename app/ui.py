@@ -49,7 +49,7 @@ def build(shelf: Shelf, handlers: Handlers, votes: Votes, text: gr.I18n, folders
             with gr.Tab(text("lt_compare"), id="compare"):
                 compare.build(page, shelf, votes, text)
             with gr.Tab(text("lt_runs"), id="runs"):
-                runs.build(RunFolder(folders.runs), text)
+                runs.build(RunFolder(folders.runs, folders.data), text)
         page.unload(handlers.leave)
         # Without Gradio's limit of one call at a time: the engine queues these as well.
         api = GradioApi(shelf.own)

@@ -17,7 +17,7 @@ from gradio.utils import get_upload_folder
 
 from app.comparison import ask_both
 from app.conversation import receive_picture
-from app.pages.compare_handlers import CompareHandlers
+from app.pages.compare_handlers import CompareHandlers, read_settings
 from app.pages.words import Words, words_of
 from app.status import note, problem
 from llava_tuning.errors import UserError
@@ -72,7 +72,7 @@ class BatchHandlers:
                 raise UserError(words.plain("lt_busy"))
             names = self._compare.chosen(left, right, words)
             rows = [Row(asked) for asked in _questions(file, words)]
-            settings = GenerationSettings(int(max_length), temperature)
+            settings = read_settings(max_length, temperature, words)
         except UserError as error:
             yield BatchUpdates(status=problem(words.explain(error)))
             return

@@ -35,6 +35,18 @@ class Updates(NamedTuple):
     status: Any = SAME
 
 
+def read_settings(max_length: Any, temperature: Any, words: Words) -> GenerationSettings:
+    """From the page's fields.
+
+    Raises:
+        UserError: a field is empty, holds no number, or one out of its range.
+    """
+    try:
+        return GenerationSettings(int(max_length), float(temperature))
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(words.plain("lt_no_number")) from None
+
+
 class CompareHandlers:
     """Behaviour of one question to two models. Every public method is an event listener."""
 
@@ -70,7 +82,7 @@ class CompareHandlers:
                 raise UserError(words.plain("lt_need_question"))
             chosen = self.chosen(left, right, words)
             asked = ChatMessage("user", text, tuple(receive_picture(file) for file in files))
-            settings = GenerationSettings(int(max_length), temperature)
+            settings = read_settings(max_length, temperature, words)
         except UserError as error:
             yield Updates(status=problem(words.explain(error)))
             return

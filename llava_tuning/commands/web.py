@@ -38,6 +38,13 @@ def register(app: typer.Typer) -> None:
         runs: Annotated[
             Path | None, typer.Option(help="Folder of training runs to watch.", show_default="work_dirs")
         ] = None,
+        data: Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder of training pictures that the page of runs may show.",
+                show_default="only those within a run",
+            ),
+        ] = None,
         models: Annotated[
             Path | None,
             typer.Option(help="Folder of model directories to choose from.", show_default="models"),
@@ -61,5 +68,5 @@ def register(app: typer.Typer) -> None:
         from app.server import chosen_remote, serve
 
         remote = chosen_remote(backend, base_url, model, api_key_variable)
-        folders = chosen_folders(runs, models, feedback, loaded_models)
+        folders = chosen_folders(runs, models, feedback, loaded_models, data)
         serve(model or "default", host, port, remote, folders)

@@ -27,18 +27,19 @@ class PictureError(UserError):
 
 
 class PictureTooLargeError(PictureError):
-    """The picture has more than MAX_PIXELS."""
+    """The picture has more pixels than it may have."""
 
 
-def open_picture(source: str | Path | bytes) -> Image.Image:
+def open_picture(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode one picture to RGB, upright (EXIF orientation applied), first frame, alpha on white.
 
     Args:
         source: a file's path, or the file's bytes. Addresses are never fetched.
+        max_pixels: a larger picture is refused before it is decoded.
 
     Raises:
         UserError: the file is missing.
-        PictureError: no picture of a supported format, truncated, or (PictureTooLargeError) over MAX_PIXELS.
+        PictureError: no picture of a supported format, truncated, or (PictureTooLargeError) over `max_pixels`.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
@@ -49,9 +50,9 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
             raise UserError(f"{name}: no such picture file; check the path and the image folder")
     try:
         with Image.open(stream, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > max_pixels:
                 raise PictureTooLargeError(
-                    f"{name}: {image.width}×{image.height} pixels are more than {MAX_PIXELS:,}; "
+                    f"{name}: {image.width}×{image.height} pixels are more than {max_pixels:,}; "
                     "make it smaller"
                 )
             image.load()
@@ -62,13 +63,13 @@ def open_picture(source: str | Path | bytes) -> Image.Image:
             f"{name}: not a picture in PNG, JPEG, WebP, GIF or BMP format; convert or replace the file"
         ) from None
     except Image.DecompressionBombError:
-        raise PictureTooLargeError(f"{name}: more than {MAX_PIXELS:,} pixels; make it smaller") from None
+        raise PictureTooLargeError(f"{name}: more than {max_pixels:,} pixels; make it smaller") from None
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"{name}: unreadable or truncated picture ({error}); replace the file") from None
 
 
-def picture_from_data_url(url: str) -> Image.Image:
-    """Decode a `data:image/...;base64,` address.
+def picture_from_data_url(url: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode a `data:image/...;base64,` address; `max_pixels` is as for `open_picture`.
 
     Raises:
         UserError: any other kind of address, or broken base64.
@@ -79,7 +80,7 @@ def picture_from_data_url(url: str) -> Image.Image:
             "pictures are accepted as data:image/...;base64 addresses only; upload the file instead"
         )
     try:
-        return open_picture(base64.b64decode(body, validate=True))
+        return open_picture(base64.b64decode(body, validate=True), max_pixels)
     except binascii.Error:
         raise UserError("the data: address is not valid base64; encode the picture again") from None
 

@@ -35,10 +35,16 @@ class RunFolder:
 
     A run is a directory that holds a `loss.jsonl` or a config with a stage. Links that lead out of the folder
     are not followed.
+
+    Args:
+        folder: holds the runs.
+        data: where pictures of the runs may lie besides the runs' own folders. A run's config names its image
+            folder, and whoever wrote the config must not choose what of the machine is shown.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
         self.folder = folder
+        self.data = data
 
     def names(self) -> list[str]:
         """The runs' names, the one that was written last first.
@@ -125,6 +131,7 @@ class _Reader:
             tuple(self._problems),
             self._image_folder(folder) if isinstance(folder, str) else None,
             frozenset(filter(_is_text, images)) if isinstance(images, list) else frozenset(),
+            (self._path,) if self._folder.data is None else (self._path, self._folder.data),
         )
 
     def _file(self, name: str) -> Path | None:

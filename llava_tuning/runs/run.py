@@ -113,7 +113,8 @@ class Run:
         total_steps: how many it is to make; None where its config does not say.
         steps, answers, scores: in the order of steps.
         problems: what of the directory cannot be read, and the file's name.
-        image_folder, images: where the sampled answers' pictures lie, and their names there.
+        image_folder, images: where the sampled answers' pictures lie, and their names there, by its config.
+        shown_folders: only pictures that lie in one of these are shown.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Run:
     problems: tuple[tuple[Problem, str], ...] = ()
     image_folder: Path | None = None
     images: frozenset[str] = frozenset()
+    shown_folders: tuple[Path, ...] = ()
 
     @property
     def last(self) -> Step | None:

@@ -74,7 +74,17 @@ def test_one_question_gets_two_answers_and_the_vote_is_kept(compare, votes_file)
     assert all("Paris" in text for text in answers)
     assert page.locator("#lt-head-a b").inner_text() == "default"
     assert page.locator("#lt-head-b b").inner_text() == "before"
+    aside = votes_file.with_suffix(".aside")
+    if votes_file.exists():
+        votes_file.rename(aside)
+    votes_file.mkdir()  # so that no vote can be kept
     page.get_by_role("button", name="B is better").click()
+    page.locator("#lt-compare-status p", has_text="the vote cannot be kept").wait_for()
+    assert page.locator("[data-vote]").count() == 4 and page.locator(".lt-voted").count() == 0
+    votes_file.rmdir()
+    if aside.exists():
+        aside.rename(votes_file)
+    page.get_by_role("button", name="B is better").click()  # it was taken back, so it can be given again
     page.locator(".lt-voted", has_text="B is better").wait_for()
     assert page.locator("[data-vote]").count() == 0
     vote = json.loads(votes_file.read_text().splitlines()[-1])
@@ -255,6 +265,13 @@ def test_a_request_cannot_name_a_file_of_the_machine(app):
     file = {"path": str(ROOT / "assets" / "demo" / "text.json")}
     said = forge(app, dependency(app, "lt-batch-file"), [file, None, "default", "before", 8, 0])
     assert "not an uploaded file" in said
+
+
+@pytest.mark.parametrize(("length", "temperature"), [(None, 0), (8, None), ("x", 0), (8, [])])
+def test_a_request_without_numbers_is_refused_with_a_sentence(app, length, temperature):
+    box = {"text": "Hello", "files": []}
+    data = [box, "default", "before", False, length, temperature]
+    assert "A setting is empty or no number" in forge(app, dependency(app, "lt-compare-box"), data)
 
 
 @pytest.mark.parametrize("tab", ["One question", "A file of questions"])

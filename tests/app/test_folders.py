@@ -19,6 +19,7 @@ def test_what_is_not_named_is_where_the_commands_write():
     [
         ("runs", "none"),
         ("models", "none"),
+        ("data", "none"),
         ("loaded_models", 1),
     ],
 )

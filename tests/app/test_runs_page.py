@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(start_app, default_model, folder):
-    return start_app("--runs", str(folder))
+    return start_app("--runs", str(folder), "--data", str(folder.parent / "pictures"))
 
 
 @pytest.fixture

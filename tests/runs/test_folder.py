@@ -62,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, name: str = "mine") -> Run:
-    return RunFolder(folder).read(name)
+    return RunFolder(folder, folder.parent / "pictures").read(name)
 
 
 def test_a_run_says_how_far_it_is(folder: Path, tmp_path: Path) -> None:
@@ -215,6 +215,22 @@ def test_pictures_are_shown_small_and_only_those_of_the_run(folder: Path) -> Non
     assert max(picture_from_data_url(small).size) == SIDE
     for name in ("../secret.png", "link.png", "notes.png", "b.png", "", "a.png/..", "\0", None):
         assert thumbnail(run, name) is None
+
+
+def test_a_config_cannot_choose_which_folder_of_the_machine_is_shown(folder: Path, tmp_path: Path) -> None:
+    assert thumbnail(RunFolder(folder).read("mine"), "a.png") is None  # nobody allowed the folder
+    assert thumbnail(RunFolder(folder, tmp_path / "pictures").read("mine"), "a.png") is not None
+    config = CONFIG.format(folder=str(tmp_path), trap=str(tmp_path / "trap")).replace("a.png", "secret.png")
+    (folder / "mine" / "config.py").write_text(config)
+    assert thumbnail(RunFolder(folder, tmp_path / "pictures").read("mine"), "secret.png") is None
+    own = folder / "mine" / "images"  # within the run
+    own.mkdir()
+    Image.new("RGB", (30, 30), "blue").save(own / "a.png")
+    (own / "link.png").symlink_to(tmp_path / "secret.png")
+    config = CONFIG.format(folder=str(own), trap=str(tmp_path / "trap"))
+    (folder / "mine" / "config.py").write_text(config)
+    assert thumbnail(RunFolder(folder).read("mine"), "a.png") is not None
+    assert thumbnail(RunFolder(folder).read("mine"), "link.png") is None
 
 
 def test_an_average_starts_at_the_first_loss_and_passes_over_what_is_no_number() -> None:
