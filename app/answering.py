@@ -21,6 +21,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import BlindModelError, Finished, GenerationSettings
 
 REDRAW_SECONDS = 0.05  # a browser redraws the growing answer at most this often
+KEEP_SECONDS = 1.0  # a browser keeps the growing answer at most this often
 SAME: Any = gr.skip()
 
 
@@ -58,7 +59,7 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
     if chat.cancel is not None:
         yield unchanged(note(say("lt_busy", language)))
         return
-    cancel, name = chat.begin(), chat.id
+    cancel = chat.begin()
     before = chat.exchanges[: asking.number]
     attentive = shelf.attentive()
     question = [*shown(before, language, attentive), shown_question(asking.question, language)]
@@ -68,10 +69,11 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         box = gr.update(value={"text": "", "files": []}) if asking.to_box else gr.update()
         chatbot = gr.update(value=[*question, shown_answer(TYPING)], feedback_value=thumbs(before))
         # Kept before there is an answer: the page may be closed while it is written.
-        asked = replace(chat, system=asking.system, exchanges=(*before, Exchange(asking.question, "")))
+        asked_now = Exchange(asking.question, "", model=asking.model, unfinished=True)
+        asked = replace(chat, system=asking.system, exchanges=(*before, asked_now))
         kept = kept_by_browser(asked)
         yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", kept)
-        drawn = began = 0.0
+        drawn = began = told = 0.0
         for piece in shelf.stream(asking.model, messages, asking.settings, cancel):
             if isinstance(piece, Loading):
                 yield unchanged(note(say("lt_loading", language, model=asking.model)))
@@ -85,8 +87,11 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
             began = began or time.monotonic()
             text += piece
             if time.monotonic() - drawn >= REDRAW_SECONDS and chat.cancel is cancel:
-                yield unchanged("", chatbot=[*question, shown_answer(formatted(text))])
                 drawn = time.monotonic()
+                kept = SAME
+                if drawn - told >= KEEP_SECONDS:
+                    kept, told = {"id": chat.id, "answer": text}, drawn
+                yield unchanged("", [*question, shown_answer(formatted(text))], kept)
     except BlindModelError:
         key = "lt_blind" if asking.question.pictures else "lt_blind_conversation"
         status = problem(say(key, language, model=asking.model))
@@ -99,9 +104,9 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         stopped = cancel.is_set()
         mine = chat.finish(cancel)
     if not mine:  # another conversation took its place; pieces of this may still be on their way to the page
-        unfinished = Exchange(asking.question, text.strip(), model=asking.model)
+        unfinished = Exchange(asking.question, text.strip(), model=asking.model, unfinished=True)
         written = (unfinished,) if unfinished.answer else ()
-        left = kept_by_browser(Chat(name, asking.system, (*before, *written))) | {"left": True}
+        left = kept_by_browser(Chat(cancel.conversation, asking.system, (*before, *written))) | {"left": True}
         page = Updates(shown(chat.exchanges, language, attentive), idle(), SAME, SAME)
         yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
         return

@@ -64,6 +64,7 @@ class Exchange:
         usage: None where nobody counted, as in an answer that was stopped.
         model: who wrote the answer; empty where a browser kept it before models were noted.
         look: shown below the answer, if the visitor asked for it; not kept by the browser.
+        unfinished: the page was left while the answer was written, so there is only a part of it, or nothing.
     """
 
     question: Question
@@ -72,6 +73,19 @@ class Exchange:
     vote: Vote | None = None
     model: str = ""
     look: Look | None = None
+    unfinished: bool = False
+
+
+class Answering(threading.Event):
+    """An answer that is being written; set, it ends.
+
+    Attributes:
+        conversation: the id of the one that it belongs to.
+    """
+
+    def __init__(self, conversation: str) -> None:
+        super().__init__()
+        self.conversation = conversation
 
 
 @dataclass
@@ -84,7 +98,7 @@ class Chat:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     system: str = ""
     exchanges: tuple[Exchange, ...] = ()
-    cancel: threading.Event | None = None  # of the answer being written; None when there is none
+    cancel: Answering | None = None  # of the answer being written; None when there is none
     told: set[str] = field(default_factory=set)  # names of the pictures that the browser has
     model: str = ""  # empty is the app's own
 
@@ -99,9 +113,9 @@ class Chat:
         text = " ".join(self.exchanges[0].question.text.split()) if self.exchanges else ""
         return text if len(text) <= TITLE_LENGTH else text[: TITLE_LENGTH - 1].rstrip() + "…"
 
-    def begin(self) -> threading.Event:
-        """Start an answer; its event stops it."""
-        self.cancel = threading.Event()
+    def begin(self) -> Answering:
+        """Start an answer."""
+        self.cancel = Answering(self.id)
         return self.cancel
 
     def stop(self) -> None:
@@ -109,7 +123,7 @@ class Chat:
         if self.cancel is not None:
             self.cancel.set()
 
-    def finish(self, cancel: threading.Event) -> bool:
+    def finish(self, cancel: Answering) -> bool:
         """The answer that `cancel` belongs to ended; False where another conversation took its place."""
         mine = self.cancel is cancel
         if mine:
@@ -121,6 +135,19 @@ class Chat:
         self.stop()
         self.cancel = None
         self.id, self.system, self.exchanges, self.told = other.id, other.system, other.exchanges, other.told
+
+    def fork(self, name: str, fork: str) -> None:
+        """Go on under another id, unless another conversation has taken the place of `name` meanwhile.
+
+        Raises:
+            UserError: the new id is none.
+        """
+        if not _is_id(fork):
+            raise UserError("a conversation's id has letters and digits only; load the page again")
+        if self.id == name:
+            self.id = fork
+            if self.cancel is not None:
+                self.cancel.conversation = fork
 
     def vote(self, number: int, vote: Vote | None) -> Exchange:
         """Note what the visitor thinks of an answer.
@@ -163,7 +190,9 @@ def chat_messages(system: str, exchanges: Sequence[Exchange]) -> list[ChatMessag
     """A conversation as the model gets it."""
     messages = [ChatMessage("system", system)] if system else []
     for exchange in exchanges:
-        messages += [exchange.question.message(), ChatMessage("assistant", exchange.answer)]
+        messages.append(exchange.question.message())
+        if exchange.answer:
+            messages.append(ChatMessage("assistant", exchange.answer))
     return messages
 
 
@@ -178,7 +207,7 @@ def restore_chat(name: str, given: Sequence[Any]) -> Chat:
         UserError: it does not consist of questions and their answers, or a picture is broken.
     """
     broken = UserError("the kept conversation is damaged; delete it from the list and start a new one")
-    if not (isinstance(name, str) and name.isalnum() and len(name) <= 64):
+    if not _is_id(name):
         raise broken
     messages = read_messages(given, uploads=False)
     extras = [message for message in given if message.get("role") != "system"]
@@ -195,11 +224,16 @@ def restore_chat(name: str, given: Sequence[Any]) -> Chat:
             _usage(extra.get("usage")),
             _vote(extra),
             _model(extra.get("model")),
+            unfinished=extra.get("unfinished") is True or not said.text,
         )
         for asked, said, extra in pairs
     )
     chat.told = {picture.name for exchange in chat.exchanges for picture in exchange.question.pictures}
     return chat
+
+
+def _is_id(name: object) -> bool:
+    return isinstance(name, str) and name.isalnum() and len(name) <= 64
 
 
 def _kept(text: str, images: Sequence[Image.Image]) -> Question:

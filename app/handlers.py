@@ -117,6 +117,10 @@ class Handlers:
         picker = gr.update(value=wrote, choices=names) if wrote in names else SAME
         return *self._mirror(chat, request), chat.system, picker
 
+    def fork(self, request: gr.Request, event: gr.EventData) -> None:
+        """The browser keeps the conversation under another id: another window went on with it."""
+        self._chat(request).fork(event.id, event.fork)
+
     def look(self, request: gr.Request, event: gr.EventData) -> Iterator[Updates]:
         """Show what an answer attended to, or no longer."""
         yield from look(self.shelf, self._chat(request), event.number, _language(request))

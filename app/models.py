@@ -66,6 +66,7 @@ class Shelf:
         most: so many local models are loaded at once, besides the app's own.
         remote: further models by name, and how to reach them.
         load: loads a local model by its directory, or "default".
+        own_directory: where the app's own lies, so that the folder does not offer it again.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Shelf:
         most: int = 2,
         remote: Mapping[str, Load] | None = None,
         load: Callable[[str], ChatBackend] = load_backend,
+        own_directory: Path | None = None,
     ) -> None:
         self.own = own
+        self._own_directory = own_directory
         self.folder = folder
         self._most = most
         self._remote = dict(remote or {})
@@ -87,8 +90,7 @@ class Shelf:
 
     def names(self) -> list[str]:
         """All models: the app's own, the embedded default, those behind addresses, the folder's."""
-        names = [self.own.backend.name, DEFAULT_NAME, *self._remote, *sorted(self._directories())]
-        return list(dict.fromkeys(names))
+        return [*self._fixed(), *self._directories()]
 
     def attentive(self) -> frozenset[str]:
         """Names of the models that run in this process and so can tell what their answers attended to."""
@@ -197,21 +199,33 @@ class Shelf:
             slot.ready.set()
 
     def _path(self, name: str) -> str:
-        if name == DEFAULT_NAME:
-            return DEFAULT_NAME
-        assert self.folder is not None
-        return str(self.folder / name)
+        return DEFAULT_NAME if name == DEFAULT_NAME else str(self._directories()[name])
 
-    def _directories(self) -> Iterator[str]:
+    def _fixed(self) -> list[str]:
+        """Names of models that are not the folder's."""
+        return list(dict.fromkeys([self.own.backend.name, DEFAULT_NAME, *self._remote]))
+
+    def _directories(self) -> dict[str, Path]:
+        """The folder's models by name: the directory's, after the folder's where another model has that."""
         if self.folder is None or not self.folder.is_dir():
-            return
-        for directory in self.folder.iterdir():
+            return {}
+        found: dict[str, Path] = {}
+        fixed = set(self._fixed())
+        own = self._own_directory and self._own_directory.resolve()
+        for directory in sorted(self.folder.iterdir()):
+            if not directory.name.isprintable():  # no page can hold it
+                continue
             try:
                 check_model_directory(directory)
+                if own and directory.resolve() == own:
+                    continue
             except (UserError, OSError):
                 continue
-            if directory.name.isprintable():  # else no page can hold it
-                yield directory.name
+            name = directory.name
+            while name in fixed:
+                name = f"{self.folder.resolve().name or 'models'}/{name}"
+            found[name] = directory
+        return found
 
 
 def _load_error(name: str, error: Exception) -> UserError:

@@ -1,4 +1,4 @@
-"""`/v1`: the model as OpenAI's API serves models, so that whatever speaks to those speaks to this one.
+"""`/v1`: the models as OpenAI's API serves models, so that whatever speaks to those speaks to this one.
 
 Form of requests and replies: https://platform.openai.com/docs/api-reference/chat
 """
@@ -11,8 +11,8 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,7 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app.conversation import read_messages
-from app.engine import Engine, Waiting
+from app.engine import Waiting
+from app.models import LoadError, Shelf
 from app.openai_errors import ApiError
 from app.openai_request import ChatRequest, parse_request, read_body
 from llava_tuning.errors import UserError
@@ -38,39 +39,40 @@ from llava_tuning.inference.context import check_messages
 Answer = AsyncGenerator[str | Waiting | Finished, None]
 
 
-def openai_api(engine: Engine) -> FastAPI:
-    """An app of the routes below `/v1`."""
+def openai_api(shelf: Shelf) -> FastAPI:
+    """An app of the routes below `/v1`; a model of the shelf is loaded when a request names it."""
     api = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     started = int(time.time())
 
-    def model() -> dict[str, Any]:
-        backend = engine.backend
-        entry = {"id": backend.name, "object": "model", "created": started, "owned_by": "llava-tuning"}
-        return entry | ({"max_model_len": backend.max_length} if backend.max_length else {})
+    def model(name: str) -> dict[str, Any]:
+        own = shelf.own.backend
+        entry = {"id": name, "object": "model", "created": started, "owned_by": "llava-tuning"}
+        known = name == own.name and own.max_length  # of the others only when they are loaded
+        return entry | ({"max_model_len": own.max_length} if known else {})
 
     @api.get("/models")
     def list_models() -> dict[str, Any]:
-        return {"object": "list", "data": [model()]}
+        return {"object": "list", "data": [model(name) for name in shelf.names()]}
 
     @api.get("/models/{name:path}")
     def retrieve_model(name: str) -> dict[str, Any]:
-        _check_model(name, engine)
-        return model()
+        _check_model(name, shelf)
+        return model(name)
 
     @api.post("/chat/completions")
     async def chat_completions(request: Request) -> Response:
         given = parse_request(await read_body(request))
-        _check_model(given.model, engine)
+        await run_in_threadpool(_check_model, given.model, shelf)
         try:
             settings = given.settings()
         except UserError as error:
             raise ApiError(400, str(error)) from None
         try:
             messages = await run_in_threadpool(read_messages, given.messages, uploads=False)
-            check_messages(messages, sees=engine.backend.sees, name=engine.backend.name)
+            check_messages(messages, sees=True, name=given.model)  # before a model is loaded for it
         except UserError as error:
             raise _api_error(error) from None
-        reply = _Reply(given, _answer(engine, messages, settings, request))
+        reply = _Reply(given, _answer(shelf, given.model, messages, settings, request))
         return await (reply.streamed() if given.stream else reply.whole())
 
     @api.exception_handler(ApiError)
@@ -85,21 +87,32 @@ def openai_api(engine: Engine) -> FastAPI:
     return api
 
 
-def _check_model(name: str, engine: Engine) -> None:
-    served = engine.backend.name
-    if name != served:
+def _check_model(name: str, shelf: Shelf) -> None:
+    known = shelf.names()
+    if name not in known:
+        served = ", ".join(map(repr, known))
         raise ApiError(
-            404,
-            f"The model {name!r} does not exist; this server has {served!r}",
-            "model",
-            "model_not_found",
+            404, f"The model {name!r} does not exist; this server has {served}", "model", "model_not_found"
         )
 
 
+def _pieces(
+    shelf: Shelf,
+    name: str,
+    messages: list[ChatMessage],
+    settings: GenerationSettings,
+    cancel: threading.Event,
+) -> Generator[str | Waiting | Finished, None, None]:
+    """What the model's engine yields; the model is loaded first if need be."""
+    with shelf.use(name) as engine:
+        check_messages(messages, sees=engine.backend.sees, name=name)
+        yield from engine.stream(messages, settings, cancel)
+
+
 async def _answer(
-    engine: Engine, messages: list[ChatMessage], settings: GenerationSettings, request: Request
+    shelf: Shelf, name: str, messages: list[ChatMessage], settings: GenerationSettings, request: Request
 ) -> Answer:
-    """What the engine yields; the model stops as soon as whoever asked has gone."""
+    """The answer in pieces; the model stops as soon as whoever asked has gone."""
     cancel = threading.Event()
 
     async def watch() -> None:
@@ -108,12 +121,15 @@ async def _answer(
         cancel.set()
 
     watching = asyncio.create_task(watch())
+    pieces = _pieces(shelf, name, messages, settings, cancel)
     try:
-        async for piece in iterate_in_threadpool(engine.stream(messages, settings, cancel)):
+        async for piece in iterate_in_threadpool(pieces):
             yield piece
     finally:
         cancel.set()
         watching.cancel()
+        with suppress(ValueError):  # its thread still runs, and ends by `cancel`
+            pieces.close()  # so that the model counts as idle from now on
 
 
 class _Reply:
@@ -200,6 +216,8 @@ def _api_error(error: Exception) -> ApiError:
         return ApiError(429, str(error), code="queue_full")
     if isinstance(error, MemoryFullError):
         return ApiError(503, str(error), code="memory_full")
+    if isinstance(error, LoadError):
+        return ApiError(503, str(error), "model", "model_not_loaded")
     if isinstance(error, RemoteError):
         return ApiError(502, str(error), code="model_server_failed")
     if isinstance(error, UserError):

@@ -123,9 +123,16 @@ def _run(
     from app.engine import Engine
     from app.models import Shelf
     from app.site import build_site, end_streams
+    from llava_tuning.models.default import DEFAULT_NAME
 
     chinese = remote is not None or model != "default"
-    shelf = Shelf(Engine(backend), folders.models, folders.loaded_models, other_models(backend, remote))
+    shelf = Shelf(
+        Engine(backend),
+        folders.models,
+        folders.loaded_models,
+        other_models(backend, remote),
+        own_directory=None if remote or model == DEFAULT_NAME else Path(model),
+    )
     site = build_site(shelf, credentials, votes, chinese, folders)
 
     class Server(uvicorn.Server):

@@ -28,7 +28,7 @@ def build_site(
     """The app as ASGI serves it.
 
     Args:
-        shelf: the models; programs are answered by its own.
+        shelf: the models; Gradio's clients are answered by its own.
         credentials: what each request but `/live` must show.
         feedback: where votes on answers go.
         speaks_chinese: whether the model can be asked in Chinese.
@@ -56,7 +56,7 @@ def build_site(
         }
         return JSONResponse(report, 200 if ready else 503)
 
-    site.mount("/v1", openai_api(engine))
+    site.mount("/v1", openai_api(shelf))
     text = gr.I18n(**translations(speaks_chinese))
     votes = Votes(feedback.directory / "comparisons.jsonl")
     page = build(shelf, Handlers(shelf, feedback), votes, text, folders)

@@ -29,6 +29,7 @@ def shown(exchanges: Sequence[Exchange], language: Language, attentive: Collecti
         pictures = pictures or bool(exchange.question.pictures)
         facts = [f"<b>{_literal(exchange.model)}</b>"] if several and exchange.model else []
         facts += [describe_usage(exchange.usage, language)] if exchange.usage else []
+        facts += [say("lt_unfinished", language)] if exchange.unfinished else []
         below = f'<p class="lt-usage">{" · ".join(facts)}</p>' if facts else ""
         if pictures and exchange.model in attentive:
             below += _look_button(exchange.look, language)
@@ -93,7 +94,7 @@ def messages_of(
 ) -> list[dict[str, Any]]:
     """A conversation as OpenAI's messages, which `read_messages` and `llava-tuning data convert` read.
 
-    Answers have three fields besides, where known: `model`, `usage` and `vote`.
+    Answers have four fields besides, where known: `model`, `usage`, `unfinished` and `vote`.
 
     Args:
         address: what to write for a picture.
@@ -114,6 +115,8 @@ def messages_of(
                 "answer_tokens": usage.answer_tokens,
                 "seconds": round(usage.seconds, 3),
             }
+        if exchange.unfinished:
+            answer["unfinished"] = True
         if exchange.vote:
             answer["vote"] = exchange.vote
         messages += [{"role": "user", "content": content}, answer]

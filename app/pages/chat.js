@@ -1,6 +1,6 @@
-// The browser's part of the chat: the list of conversations, the panels of a phone, and the exact text of messages
-// for copying and editing. Runs after `chat_kept.js` as the list component's `js_on_load`: `element` is its root,
-// `props.value` the conversation as the server last knew it, `trigger` calls the server.
+// The browser's part of the chat: the conversation on the page and the list of all. Runs after `chat_kept.js` and
+// before `chat_page.js`, all three as the list component's `js_on_load`: `element` is its root, `props.value` the
+// conversation as the server last knew it, `trigger` calls the server.
 const CURRENT = 'lt-current'; // in the session storage: what to open again when the page is loaded anew
 const texts = props.texts[navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en'];
 const list = element.querySelector('.lt-kept');
@@ -8,24 +8,49 @@ const hint = element.querySelector('.lt-hint');
 let current = null; // the conversation on the page, as kept
 let keeps = true;
 const deleted = new Set();
+const undo = element.querySelector('.lt-undo');
+const forks = new Map(); // by conversation, the id under which this window goes on with it
 
 // --- The conversation on the page ---------------------------------------------------------------------------
 // What the server sends has the pictures that are new to it only; the rest are here.
 async function receive({ left, ...sent }) {
+  sent.id = forks.get(sent.id) ?? sent.id;
   if (left) return receiveLeft(sent);
+  if (sent.answer !== undefined) return receivePart(sent);
   const before = current?.id === sent.id ? current : keeps ? await find(sent.id) : null;
   const pictures = { ...before?.pictures, ...sent.pictures };
   const same = JSON.stringify(before?.messages) === JSON.stringify(sent.messages);
   current = { ...sent, pictures, used: same ? before.used : Date.now() };
   if (sent.messages.length) {
     sessionStorage.setItem(CURRENT, sent.id);
-    if (keeps) await keep(current);
+    if (keeps && !same) await keepOrFork();
+    if (!same) undo.replaceChildren();
   } else {
     sessionStorage.removeItem(CURRENT);
-    if (before) await remove(sent.id);
+    if (before) await removeUnlessChanged(sent.id);
   }
   await show();
   others.postMessage('changed');
+}
+
+// What there is of the answer that is being written, should the page be closed before it is whole.
+async function receivePart({ id, answer }) {
+  if (current?.id !== id) return;
+  const messages = [...current.messages.slice(0, -1), { ...current.messages.at(-1), content: answer }];
+  current = { ...current, messages };
+  if (keeps) await keepOrFork();
+}
+
+// Where another window went on with the same conversation, what this one writes becomes a conversation of its own.
+async function keepOrFork() {
+  if (await keep(current)) return;
+  const fork = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  forks.set(current.id, fork);
+  trigger('fork', { id: current.id, fork });
+  current = { ...current, id: fork };
+  await keep(current);
+  sessionStorage.setItem(CURRENT, fork);
+  tell(texts.lt_forked, 'lt-note');
 }
 
 // An answer that was cut off because another conversation was opened, or this one deleted.
@@ -37,6 +62,8 @@ async function receiveLeft(sent) {
 async function reopen(id) {
   const kept = await find(id);
   if (!kept) return show();
+  forks.delete(id);
+  revisions.set(id, kept.revision);
   const messages = structuredClone(kept.messages);
   for (const part of pictureParts(messages)) part.image_url.url = kept.pictures[part.image_url.url] ?? '';
   trigger('reopen', { id, messages });
@@ -73,10 +100,12 @@ list.addEventListener('click', async (event) => {
   const id = event.target.closest('li')?.dataset.id;
   if (!id) return;
   if (event.target.matches('.lt-delete')) {
+    const [gone, wasOpen] = [await find(id), id === current?.id];
     deleted.add(id);
     await remove(id);
-    if (id === current?.id) trigger('fresh');
+    if (wasOpen) trigger('fresh');
     await show();
+    if (gone) offerUndo(gone, wasOpen);
     others.postMessage('changed');
   } else {
     closePanels();
@@ -84,144 +113,23 @@ list.addEventListener('click', async (event) => {
   }
 });
 
-// --- Panels: beside the conversation on a desk, over it on a phone -------------------------------------------
-const page = element.closest('.lt-chat-page');
-
-function closePanels() {
-  const open = page.querySelector('.lt-panel.lt-shown');
-  open?.classList.remove('lt-shown');
-  if (open) page.querySelector(`[data-panel="${open.id}"]`)?.focus();
+function offerUndo(gone, wasOpen) {
+  const back = button('lt-take-back', '', texts.lt_undo);
+  back.addEventListener('click', async () => {
+    undo.replaceChildren();
+    deleted.delete(gone.id);
+    await restore(gone);
+    if (wasOpen && !current?.messages.length) await reopen(gone.id);
+    await show();
+    list.querySelector(`li[data-id="${gone.id}"] .lt-open`)?.focus();
+    others.postMessage('changed');
+  });
+  const said = document.createElement('span');
+  said.textContent = texts.lt_deleted.replace('{title}', gone.title);
+  said.title = gone.title;
+  undo.replaceChildren(said, back);
+  back.focus();
 }
-
-function focusWithin(panel) { // as soon as it is visible, which takes a frame or two
-  const close = panel.querySelector('.lt-close');
-  close.focus();
-  if (document.activeElement !== close && panel.matches('.lt-shown')) requestAnimationFrame(() => focusWithin(panel));
-}
-
-page.addEventListener('click', (event) => {
-  const opener = event.target.closest('[data-panel]');
-  if (opener) {
-    const panel = document.getElementById(opener.dataset.panel);
-    panel.classList.add('lt-shown');
-    focusWithin(panel);
-  } else if (event.target.closest('.lt-close, .lt-fresh') || event.target.matches('.lt-panel.lt-shown')) {
-    closePanels();
-  }
-  if (event.target.closest('.lt-fresh')) trigger('fresh');
-});
-page.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') closePanels();
-});
-
-// --- Where an answer looked -----------------------------------------------------------------------------------
-page.addEventListener('click', (event) => {
-  const row = event.target.closest('.lt-look')?.closest('.message-row');
-  if (row) trigger('look', { number: [...page.querySelectorAll('.bot-row')].indexOf(row) });
-});
-
-// --- Exact texts --------------------------------------------------------------------------------------------
-// The chatbot component shows Markdown; what is copied or edited is what was typed or written.
-function textOf(row) {
-  const role = row.classList.contains('user-row') ? 'user' : 'assistant';
-  const number = [...page.querySelectorAll(`.${role === 'user' ? 'user' : 'bot'}-row`)].indexOf(row);
-  const content = current?.messages.filter((message) => message.role === role)[number]?.content;
-  return Array.isArray(content) ? content.find((part) => part.type === 'text')?.text : content;
-}
-
-function prefill(changes) {
-  for (const node of changes.flatMap((change) => [...change.addedNodes])) {
-    const field = node.matches?.('.edit-textarea') ? node : node.querySelector?.('.edit-textarea');
-    const text = field && textOf(field.closest('.message-row'));
-    if (text === undefined || text === null) continue;
-    field.value = text;
-    field.setAttribute('aria-label', texts.lt_question);
-    field.dispatchEvent(new Event('input', { bubbles: true }));
-    field.focus();
-  }
-}
-
-let touched = null; // the row whose buttons were used last
-page.addEventListener('click', (event) => {
-  const buttons = event.target.closest('.message-buttons');
-  if (buttons) touched = buttons.previousElementSibling;
-}, true);
-
-window.ltChat = {
-  copyExact() {
-    const text = touched?.matches('.message-row') && textOf(touched);
-    if (text) navigator.clipboard?.writeText(text);
-  },
-  save(file) {
-    if (!file) return;
-    const json = file.type === 'json';
-    const text = json ? JSON.stringify(file.content, null, 2) : file.text;
-    const link = document.createElement('a');
-    link.href = URL.createObjectURL(new Blob([text], { type: json ? 'application/json' : 'text/markdown' }));
-    link.download = `conversation.${json ? 'json' : 'md'}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  },
-};
-
-// --- What only the browser can tell -------------------------------------------------------------------------
-let told = null; // which the server does not know of, so it is taken away here
-
-function tell(problem) {
-  told = document.createElement('p');
-  told.className = 'lt-problem';
-  told.setAttribute('role', 'alert');
-  told.textContent = problem;
-  page.querySelector('#lt-status .html-container > *').replaceChildren(told);
-}
-
-function tellIfOffline() {
-  fetch('live').then(() => told?.remove(), () => tell(texts.lt_offline));
-}
-
-page.addEventListener('click', (event) => {
-  if (event.target.closest('.submit-button, .message-buttons, #lt-cards')) tellIfOffline();
-});
-page.addEventListener('keydown', (event) => {
-  if (event.key === 'Enter' && event.target.closest('#lt-box')) tellIfOffline();
-});
-
-// Before Gradio, which would say it in English only.
-function refuseLargeFiles(event) {
-  const files = event.target.files ?? event.dataTransfer?.files ?? event.clipboardData?.files ?? [];
-  const large = [...files].find((file) => file.size > props.max_mb * 2 ** 20);
-  if (!large || !event.target.closest('#lt-box')) return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-  if (event.target.files) event.target.value = '';
-  tell(texts.lt_file_too_large.replace('{name}', large.name).replace('{limit}', props.max_mb));
-}
-
-for (const kind of ['change', 'drop', 'paste']) page.addEventListener(kind, refuseLargeFiles, true);
-
-// --- Words, which the server does not put into HTML ----------------------------------------------------------
-function label() {
-  // Gradio's label reads out the message's Markdown and HTML; without it, the message itself is read.
-  for (const message of page.querySelectorAll('#lt-chat [data-testid][aria-label]')) message.removeAttribute('aria-label');
-  for (const labelled of page.querySelectorAll('[data-label]:not([aria-label])')) {
-    labelled.setAttribute('aria-label', texts[labelled.dataset.label]);
-    labelled.title = texts[labelled.dataset.label];
-  }
-  for (const worded of page.querySelectorAll('[data-text]:empty')) worded.textContent = texts[worded.dataset.text];
-  // Gradio's camera speaks English only.
-  const camera = page.querySelector('#lt-camera');
-  camera?.querySelector('[aria-label="capture photo"]')?.setAttribute('aria-label', texts.lt_capture);
-  const words = camera && document.createTreeWalker(camera, NodeFilter.SHOW_TEXT);
-  while (words?.nextNode()) {
-    const node = words.currentNode;
-    if (node.nodeValue.trim() === 'Click to Access Webcam') node.nodeValue = texts.lt_open_camera;
-  }
-  const photo = page.querySelector('#lt-photo');
-  if (photo && !navigator.mediaDevices) photo.style.display = 'none'; // plain http from afar
-}
-
-new MutationObserver((changes) => { label(); prefill(changes); }).observe(page, { childList: true, subtree: true });
-label();
 
 // --- Begin --------------------------------------------------------------------------------------------------
 const others = new BroadcastChannel('lt-conversations'); // the same list in another tab
@@ -231,6 +139,8 @@ watch('value', () => {
   const sent = props.value;
   if (sent?.id) turn = turn.then(() => receive(sent)).catch(console.error);
 });
+// A browser may bring a page back from its memory (the back button), when the server has forgotten it.
+window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 opened.catch(() => { keeps = false; }).then(async () => {
   await show();
   const last = sessionStorage.getItem(CURRENT);

@@ -17,14 +17,14 @@ from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
 from app.uploads import PICTURE_TYPES
 
 SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
-SCRIPTS = [Path(__file__).with_name(name) for name in ("chat_kept.js", "chat.js")]
+SCRIPTS = [Path(__file__).with_name(name) for name in ("chat_kept.js", "chat.js", "chat_page.js")]
 MAX_UPLOAD_MB = 20
 
 _CLOSE = '<button class="lt-close lt-icon" data-label="lt_close">×</button>'
 _LIST = (
     f'<div class="lt-list"><div class="lt-list-head"><h2 data-text="lt_conversations"></h2>{_CLOSE}</div>'
     '<button class="lt-fresh lt-wide" data-text="lt_new"></button>'
-    '<ul class="lt-kept"></ul><p class="lt-hint"></p></div>'
+    '<ul class="lt-kept"></ul><p class="lt-hint"></p><p class="lt-undo" role="status"></p></div>'
 )
 _PHONE_BAR = (
     '<div class="lt-bar">'
@@ -85,6 +85,7 @@ def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18
     chatbot.like(handlers.vote, None, out, **AT_ONCE)
     chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")
     kept.fresh(handlers.begin_anew, None, out, **AT_ONCE)
+    kept.fork(handlers.fork, None, None, **AT_ONCE)
     kept.look(handlers.look, None, out, **STREAMED)
 
     choosing: dict[str, Any] = {

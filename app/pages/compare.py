@@ -22,6 +22,18 @@ element.addEventListener('click', (event) => {
   if (button) trigger('select', {vote: button.dataset.vote});
 });
 """
+# The table as a whole, or those of its rows that have changed.
+_TABLE = """
+const place = element.querySelector('.lt-batch-rows');
+watch('value', () => {
+  const sent = props.value ?? {};
+  if (sent.table !== undefined) place.innerHTML = sent.table;
+  for (const [number, cells] of Object.entries(sent.rows ?? {})) {
+    const row = place.querySelector('tbody')?.rows[number];
+    if (row) row.innerHTML = cells;
+  }
+});
+"""
 
 
 def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
@@ -129,7 +141,9 @@ def _question_file(handlers: BatchHandlers, text: gr.I18n, inputs: list[Any]) ->
             str(text("lt_batch_download")), min_width=0, visible=False, elem_id="lt-batch-download"
         )
         status = gr.HTML("", elem_id="lt-batch-status")
-    table = gr.HTML("", elem_id="lt-batch-table")
+    table = gr.HTML(
+        html_template='<div class="lt-batch-rows"></div>', js_on_load=_TABLE, elem_id="lt-batch-table"
+    )
     outputs = [table, status, download, run, stop]
     run.click(handlers.run, [file, pictures, *inputs], outputs, preprocess=False, **STREAMED)
     stop.click(handlers.stop, None, None, queue=False, api_visibility="private")

@@ -30,7 +30,10 @@ SAME: Any = gr.skip()
 
 
 class BatchUpdates(NamedTuple):
-    """Of what the page shows; the order is that of the events' outputs."""
+    """Of what the page shows; the order is that of the events' outputs.
+
+    `table` is `{"table": HTML}`, or `{"rows": {number from 0: HTML}}` for the rows that have changed.
+    """
 
     table: Any = SAME
     status: Any = SAME
@@ -80,11 +83,15 @@ class BatchHandlers:
         cancel = self._running[session] = threading.Event()
         hidden, shown = gr.update(visible=False), gr.update(visible=True)
         try:
-            yield BatchUpdates(_table(words, names, rows), "", hidden, hidden, shown)
+            yield BatchUpdates({"table": _table(words, names, rows)}, "", hidden, hidden, shown)
             for done, row in enumerate(rows):
                 progress = note(words.plain("lt_batch_progress", done=done, total=len(rows)))
                 for _ in self._answer(row, names, files, settings, cancel, words):
-                    yield BatchUpdates(_table(words, names, rows), progress)
+                    # The row before as well: its last words may not have been sent.
+                    changed = {
+                        number: _cells(rows[number], number) for number in (done - 1, done) if number >= 0
+                    }
+                    yield BatchUpdates({"rows": changed}, progress)
                 if cancel.is_set():
                     break
         finally:
@@ -94,7 +101,7 @@ class BatchHandlers:
         said = note(words.plain("lt_batch_progress", done=answered, total=len(rows)))
         path = _write_csv(names, rows)
         yield BatchUpdates(
-            _table(words, names, rows), said, gr.update(value=path, visible=True), shown, hidden
+            {"table": _table(words, names, rows)}, said, gr.update(value=path, visible=True), shown, hidden
         )
 
     def stop(self, request: gr.Request) -> None:
@@ -165,14 +172,15 @@ def _picture(image: str, files: Mapping[str, str], words: Words) -> Any:
 
 def _table(words: Words, names: tuple[str, str], rows: Sequence[Row]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    lines = "".join(
-        f"<tr><th>{number}</th><td>{_asked(row.asked)}</td>{_cell(row, 0)}{_cell(row, 1)}</tr>"
-        for number, row in enumerate(rows, 1)
-    )
+    lines = "".join(f"<tr>{_cells(row, number)}</tr>" for number, row in enumerate(rows))
     return (
         f'<div class="lt-scroll" tabindex="0"><table class="lt-grid"><thead><tr><th>#</th>'
         f"<th>{words.html('lt_batch_question')}</th>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
+
+
+def _cells(row: Row, number: int) -> str:
+    return f"<th>{number + 1}</th><td>{_asked(row.asked)}</td>{_cell(row, 0)}{_cell(row, 1)}"
 
 
 def _asked(asked: QuestionRow) -> str:

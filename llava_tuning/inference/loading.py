@@ -118,6 +118,9 @@ def load_model(directory: Path, device: str = "auto", dtype: str = "auto") -> Lo
     import torch
     from transformers.utils import logging
 
+    from llava_tuning.models.checkpoints import Checkpoint
+
+    Checkpoint(directory)  # headers and index: what is cut off or missing is named before anything is read
     logging.disable_progress_bar()
     chosen = choose_device(device)
     weights = choose_dtype(dtype, chosen)

@@ -39,7 +39,8 @@ def open_picture(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> Im
 
     Raises:
         UserError: the file is missing.
-        PictureError: no picture of a supported format, truncated, or (PictureTooLargeError) over `max_pixels`.
+        PictureError: no picture of a supported format, truncated, or over `max_pixels`
+            (PictureTooLargeError).
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from app.comparison import Comparison, Votes, picture_hash
-from app.engine import Waiting
-from app.models import Loading
-from app.pages.compare_batch import Row, _write_csv
+from app.engine import Engine, Waiting
+from app.models import Loading, Shelf
+from app.pages.compare_batch import BatchHandlers, Row, _write_csv
+from app.pages.compare_handlers import CompareHandlers
 from app.pages.compare_html import Growing
 from app.pages.words import Words
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings
 from llava_tuning.inference.questions import QuestionRow
 from llava_tuning.models.pictures import PictureError
 
@@ -32,6 +34,34 @@ def answered(blind: bool) -> Comparison:
         ]
     comparison.answered = True
     return comparison
+
+
+class Says:
+    """A backend that answers in so many pieces."""
+
+    sees, max_length, at_once = False, 100, 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def stream(self, messages, settings, cancel=None):
+        for _ in range(5):
+            yield "word "
+        return Finished("stop")
+
+
+def test_a_file_of_questions_sends_the_rows_that_change_and_not_the_table(tmp_path):
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps({"question": f"Number {number}?"}) + "\n" for number in range(50)))
+    shelf = Shelf(Engine(Says("a")), remote={"b": lambda: Says("b")})
+    handlers = BatchHandlers(CompareHandlers(shelf, Votes(tmp_path / "votes.jsonl")))
+    request = SimpleNamespace(session_hash="one", headers={})
+    begun, *rows, done = handlers.run({"path": str(file)}, None, "a", "b", 8, 0, request)
+    assert all(sent.table["table"].count("Number ") == 50 for sent in (begun, done))
+    assert "word word word word word" not in begun.table["table"]
+    assert done.table["table"].count("<td>word word word word word</td>") == 100
+    changed = [set(sent.table["rows"]) for sent in rows]
+    assert max(map(len, changed)) == 2 and set().union(*changed) == set(range(50))
 
 
 def test_lots_decide_who_is_left_in_blind_comparisons_alone():

@@ -9,7 +9,7 @@ from app import conversation
 from app.conversation import read_messages, receive_picture
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS, browser_language, translations
 from llava_tuning.errors import UserError
-from llava_tuning.models.pictures import picture_to_data_url
+from llava_tuning.models.pictures import encode_picture, picture_to_data_url
 
 
 def test_a_huge_picture_is_kept_small_and_a_bad_one_named_without_its_folder(tmp_path):
@@ -115,3 +115,14 @@ def test_a_conversation_has_so_many_pictures_and_no_more(tmp_path):
     assert len(read_messages(most, uploads=False)[0].images) == conversation.MAX_PICTURES
     with pytest.raises(UserError, match="more than 50 pictures; leave the oldest out"):
         read_messages([*most, {"role": "user", "content": [part]}], uploads=False)
+
+
+def test_the_pictures_of_a_request_have_a_limit_together(monkeypatch):
+    side = conversation.MAX_SIDE
+    part = {"type": "image_url", "image_url": {"url": encode_picture(Image.new("RGB", (side, side)))}}
+    monkeypatch.setattr(conversation, "MAX_PIXELS_SENT", 2 * side**2)
+    (message,) = read_messages([{"role": "user", "content": [part] * 2}], uploads=False)
+    assert len(message.images) == 2
+    apart = [{"role": "user", "content": [part] * 2}, {"role": "user", "content": [part, "What?"]}]
+    with pytest.raises(UserError, match=r"messages\[1\]: .*more than 3,612,672 pixels together; make them"):
+        read_messages(apart, uploads=False)

@@ -59,10 +59,7 @@ def load() -> Loader:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("a", "b", "c", "broken", "huge"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": "llama"}))
-        (tmp_path / name / "model.safetensors").touch()
-        (tmp_path / name / "tokenizer.json").touch()
+        make_model(tmp_path / name)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "config.json").write_text("{")
     return tmp_path
@@ -84,6 +81,32 @@ def test_what_is_in_the_folder_is_found_as_it_comes(shelf, folder):
     assert "trained" in shelf.names() and "a" not in shelf.names()
     (folder / "b").rename(folder / os.fsdecode(b"bad\xff"))  # not UTF-8
     assert shelf.names() == ["own", "default", "broken", "c", "huge", "trained"]
+
+
+def make_model(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (directory / "model.safetensors").touch()
+    (directory / "tokenizer.json").touch()
+
+
+def test_a_directory_named_as_another_model_has_a_name_of_its_own(folder, load):
+    for name in ("default", "own", "far"):
+        make_model(folder / name)
+    shelf = Shelf(Engine(Echo("own")), folder, remote={"far": lambda: Echo("remote")}, load=load)
+    named = [f"{folder.name}/{name}" for name in ("default", "far", "own")]
+    assert shelf.names() == ["own", "default", "far", "a", "b", "broken", "c", *named, "huge"]
+    for name in named:
+        with shelf.use(name) as engine:
+            assert answer(engine) == Path(name).name
+        assert name in shelf.attentive()
+    assert load.loaded == ["default", "far", "own"]
+
+
+def test_the_apps_own_model_is_not_offered_twice(folder, load):
+    make_model(folder / "own")
+    shelf = Shelf(Engine(Echo("own")), folder, load=load, own_directory=folder / "." / "own")
+    assert shelf.names() == ["own", "default", "a", "b", "broken", "c", "huge"]
 
 
 def test_each_name_answers_with_its_own_model_loaded_once(shelf, load):

@@ -31,16 +31,58 @@ def look(name: str, question: str) -> dict:
 
 
 @pytest.fixture(scope="module")
+def app(start_app, default_model, text_model, tmp_path_factory):
+    """On the embedded model, beside another one and one whose weights were cut off."""
+    models = tmp_path_factory.mktemp("models")
+    (models / "words").symlink_to(text_model)
+    (models / "torn").mkdir()
+    for file in text_model.iterdir():
+        if file.suffix == ".safetensors":
+            (models / "torn" / file.name).write_bytes(file.open("rb").read(2**20))
+        elif file.is_file():
+            (models / "torn" / file.name).symlink_to(file)
+    return start_app("--models", str(models))
+
+
+@pytest.fixture(scope="module")
 def client(app):
     with openai.OpenAI(base_url=f"{app.url}/v1", api_key="none", max_retries=0) as client:
         yield client
 
 
-def test_models_name_the_one_that_is_loaded(client):
-    assert [model.id for model in client.models.list()] == ["default"]
-    assert client.models.retrieve("default").id == "default"
+def test_all_models_of_the_menu_are_named(client):
+    assert [model.id for model in client.models.list()] == ["default", "torn", "words"]
+    for name in ("default", "words"):
+        assert client.models.retrieve(name).id == name
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("other")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_another_model_answers_loaded_on_demand(client, stream):
+    reply = client.chat.completions.create(
+        model="words", messages=FRANCE, temperature=0, max_tokens=32, stream=stream
+    )
+    if stream:
+        chunks = list(reply)
+        assert {chunk.model for chunk in chunks} == {"words"}
+        assert "Paris" in "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    else:
+        assert "Paris" in reply.choices[0].message.content and reply.model == "words"
+    with pytest.raises(openai.BadRequestError, match="words is a text model and takes no pictures"):
+        seen = look("red_circle.png", "What is it?")
+        client.chat.completions.create(model="words", messages=[seen], stream=stream)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_model_that_is_not_there_or_damaged_is_refused_and_the_others_go_on(client, stream):
+    with pytest.raises(openai.NotFoundError, match="this server has 'default', 'torn', 'words'") as refused:
+        client.chat.completions.create(model="../words", messages=FRANCE, stream=stream)
+    assert refused.value.code == "model_not_found" and refused.value.param == "model"
+    with pytest.raises(openai.InternalServerError, match=r"torn/.*safetensors: not readable") as refused:
+        client.chat.completions.create(model="torn", messages=FRANCE, stream=stream)
+    assert refused.value.status_code == 503 and refused.value.code == "model_not_loaded"
+    assert "Paris" in client.chat.completions.create(messages=FRANCE, **GREEDY).choices[0].message.content
 
 
 def test_an_answer_comes_whole_with_its_token_counts(client):

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.engine import Engine
+from app.models import Shelf
 from app.openai_api import openai_api
 from app.openai_request import MAX_BODY
 from llava_tuning.inference.backend import MemoryFullError
@@ -152,7 +153,7 @@ def test_half_a_character_is_refused(app):
 
 def test_a_text_model_refuses_pictures(text_app):
     with openai.OpenAI(base_url=f"{text_app.url}/v1", api_key="none", max_retries=0) as client:
-        (model,) = client.models.list()
+        model = client.models.list().data[0]
         with pytest.raises(openai.BadRequestError, match="is a text model and takes no pictures"):
             client.chat.completions.create(
                 model=model.id, messages=[{"role": "user", "content": [picture(DOT)]}]
@@ -167,7 +168,7 @@ def test_a_full_memory_is_the_servers_fault():
             raise MemoryFullError("the GPU's memory is full; shorten the question")
             yield
 
-    reply = TestClient(openai_api(Engine(Full()))).post(
+    reply = TestClient(openai_api(Shelf(Engine(Full())))).post(
         "/chat/completions", json={"model": "full", "messages": FRANCE}
     )
     assert reply.status_code == 503 and reply.json()["error"]["code"] == "memory_full"

@@ -66,6 +66,73 @@ def test_deleting_the_open_conversation_begins_a_new_one(chat):
     assert chat.kept.count() == 1 and chat.rows.count() == 0
 
 
+@pytest.mark.parametrize(("number", "rows"), [(0, 2), (1, 2)])  # the open one, and another
+def test_a_deletion_is_undone_with_the_keyboard(chat, number, rows):
+    titles = chat.kept.all_inner_texts()
+    chat.page.locator(".lt-delete").nth(number).focus()
+    chat.page.keyboard.press("Enter")
+    chat.page.locator(".lt-undo", has_text=f"Deleted “{titles[number]}”").wait_for()
+    chat.kept.nth(1).wait_for(state="detached")
+    if number == 0:
+        chat.page.locator("#lt-cards").wait_for()
+    chat.page.wait_for_function("document.activeElement.matches('.lt-take-back')")
+    chat.page.keyboard.press("Enter")
+    chat.rows.nth(rows - 1).wait_for()
+    chat.kept.nth(1).wait_for()
+    assert chat.kept.all_inner_texts() == titles
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()  # they come back with their pictures
+    assert chat.answer() == "circle"
+
+
+def test_a_conversation_in_two_windows_loses_no_turn(chat):
+    other = type(chat)(chat.page.context.new_page())
+    other.page.goto(chat.page.url)
+    other.kept.nth(1).click()
+    other.pictures.first.wait_for()
+    chat.kept.nth(1).click()
+    chat.pictures.first.wait_for()
+    other.ask("What color is the shape?")
+    assert other.answer(2) == "red"
+    chat.ask("Is there a circle?")  # without knowing of the other's turn
+    chat.page.locator("#lt-status p", has_text="Another window went on with this conversation").wait_for()
+    assert chat.answer(2) == "yes"
+    chat.kept.nth(2).wait_for()
+    chat.ask("Is there a triangle?")
+    assert chat.answer(3)
+    chat.page.reload()
+    chat.rows.nth(5).wait_for()
+    assert chat.questions.all_inner_texts()[1:] == ["Is there a circle?", "Is there a triangle?"]
+    other.page.reload()
+    other.rows.nth(3).wait_for()
+    assert other.questions.all_inner_texts()[1:] == ["What color is the shape?"]
+    assert other.kept.count() == 3 and other.pictures.count() == 1
+
+
+@pytest.mark.parametrize("way", ["back", "memory"])
+def test_coming_back_to_the_page_shows_the_conversation(chat, way):
+    if way == "back":
+        chat.page.goto("about:blank")
+        chat.page.go_back()
+    else:  # the browser shows the page as it was, which the server has forgotten
+        with chat.page.expect_navigation():
+            chat.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    chat.rows.nth(1).wait_for()
+    assert "Paris" in chat.answer()
+    chat.ask("And which country is it in?")
+    assert "France" in chat.answer(2)
+
+
+@pytest.mark.parametrize("kind", ["json", "markdown"])
+def test_saving_an_empty_conversation_says_that_there_is_nothing(open_chat, kind):
+    chat = open_chat()
+    chat.page.click(f"#lt-{kind}")
+    chat.page.locator("#lt-status p", has_text="There is nothing to save yet").wait_for()
+    chat.ask("What is the capital of France?")
+    assert "Paris" in chat.answer()
+    chat.status.wait_for(state="detached")
+
+
 def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
     chat.ask("Write a long story about a lighthouse keeper.")
     chat.answers.nth(1).wait_for()
@@ -85,12 +152,47 @@ def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
     assert chat.answer(2) and chat.rows.count() == 4
 
 
-def test_a_question_survives_that_the_page_is_loaded_anew_during_its_answer(chat):
+_KEPT = """async () => {
+    const open = indexedDB.open('llava-tuning');
+    await new Promise((done) => { open.onsuccess = done; });
+    const request = open.result.transaction('conversations').objectStore('conversations').getAll();
+    await new Promise((done) => { request.onsuccess = done; });
+    return request.result.some((one) => one.messages.at(-1).unfinished && one.messages.at(-1).content);
+}"""
+
+
+def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
+    chat.set("max-length", 2048)
     chat.ask("Write a long story about a lighthouse keeper.")
-    chat.answers.nth(1).wait_for()
+    chat.page.wait_for_function(_KEPT)
+    for _ in range(2):  # also when it is kept anew
+        chat.page.reload()
+        chat.rows.nth(3).wait_for()
+        assert "lighthouse keeper" in chat.rows.nth(2).inner_text()
+        assert "Not finished" in chat.page.locator("#lt-chat .lt-below").nth(1).inner_text()
+        assert chat.answer(2)
+    chat.set("max-length", 8)
+    chat.press("Retry")
+    chat.page.locator("#lt-chat .lt-usage", has_text="Not finished").wait_for(state="detached")
+    chat.page.locator("#lt-chat .lt-usage", has_text="Tokens: 8 written").wait_for()
+
+
+def test_a_question_without_any_answer_says_so(chat, app):
+    second = type(chat)(chat.page.context.browser.new_page())
+    second.page.goto(app.url)
+    second.page.locator("#lt-box textarea").wait_for()
+    second.set("max-length", 2048)
+    second.ask("Write a long story about a lighthouse keeper.")
+    second.answers.first.wait_for()  # the model is busy
+    chat.ask("And which country is it in?")
+    chat.page.locator("#lt-status p", has_text="questions before yours: 1").wait_for()
     chat.page.reload()
-    chat.rows.nth(2).wait_for()
-    assert "lighthouse keeper" in chat.rows.nth(2).inner_text()
+    chat.page.locator("#lt-chat .lt-usage", has_text="Not finished").wait_for()
+    assert chat.questions.nth(1).inner_text().strip() == "And which country is it in?"
+    second.page.close()
+    chat.press("Retry")
+    chat.page.locator("#lt-chat .lt-usage", has_text="Not finished").wait_for(state="detached")
+    assert "France" in chat.answer(2)
 
 
 def test_undoing_the_only_question_takes_the_conversation_off_the_list(open_chat):

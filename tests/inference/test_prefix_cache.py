@@ -157,7 +157,7 @@ def test_a_failed_answer_leaves_nothing_behind(
 
     ask(backend, [ChatMessage("user", "What is the capital of Italy?")])  # is kept, until memory is short
     with monkeypatch.context() as patch:
-        patch.setattr(backend, "_forward", full)
+        patch.setattr(backend._forward, "logits", full)
         with pytest.raises(MemoryFullError, match="start a new conversation"):
             ask(backend, [ChatMessage("user", "What is the capital of France?")])
     assert not backend._prefixes._prefixes

@@ -212,7 +212,7 @@ def test_a_batch_too_large_for_the_memory_is_a_sentence(
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(llava, "_forward", full)  # stands for a GPU that is full
+    monkeypatch.setattr(llava._forward, "logits", full)  # stands for a GPU that is full
     with pytest.raises(UserError, match="smaller batch size"):
         llava.answer_batch([FRANCE, LONG], SHORT)
 
