@@ -225,7 +225,7 @@ class Shelf:
             while name in fixed:
                 name = f"{self.folder.resolve().name or 'models'}/{name}"
             found[name] = directory
-        return found
+        return dict(sorted(found.items()))
 
 
 def _load_error(name: str, error: Exception) -> UserError:

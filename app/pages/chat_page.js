@@ -69,7 +69,10 @@ window.ltChat = {
     if (text) navigator.clipboard?.writeText(text);
   },
   save(file) {
-    if (!file) return tell(texts.lt_nothing_to_save, 'lt-note');
+    if (!file) { // a phone's panel would lie over what is told
+      closePanels();
+      return tell(texts.lt_nothing_to_save, 'lt-note');
+    }
     const json = file.type === 'json';
     const text = json ? JSON.stringify(file.content, null, 2) : file.text;
     const link = document.createElement('a');

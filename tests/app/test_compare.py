@@ -189,7 +189,7 @@ def test_what_cannot_be_compared_is_said(compare):
     assert page.input_value("#lt-compare-box textarea") == CAPITAL
     choose(page, "#lt-second-model", "broken")
     page.press("#lt-compare-box textarea", "Enter")
-    assert "cannot be loaded" in answer(page, "b")
+    assert "not readable as safetensors" in answer(page, "b")
     assert "Paris" in answer(page, "a")
 
 

@@ -95,7 +95,7 @@ def test_a_directory_named_as_another_model_has_a_name_of_its_own(folder, load):
         make_model(folder / name)
     shelf = Shelf(Engine(Echo("own")), folder, remote={"far": lambda: Echo("remote")}, load=load)
     named = [f"{folder.name}/{name}" for name in ("default", "far", "own")]
-    assert shelf.names() == ["own", "default", "far", "a", "b", "broken", "c", *named, "huge"]
+    assert shelf.names() == ["own", "default", "far", "a", "b", "broken", "c", "huge", *named]
     for name in named:
         with shelf.use(name) as engine:
             assert answer(engine) == Path(name).name

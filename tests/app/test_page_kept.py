@@ -126,6 +126,7 @@ def test_coming_back_to_the_page_shows_the_conversation(chat, way):
 @pytest.mark.parametrize("kind", ["json", "markdown"])
 def test_saving_an_empty_conversation_says_that_there_is_nothing(open_chat, kind):
     chat = open_chat()
+    assert not chat.status.count()
     chat.page.click(f"#lt-{kind}")
     chat.page.locator("#lt-status p", has_text="There is nothing to save yet").wait_for()
     chat.ask("What is the capital of France?")
@@ -152,19 +153,23 @@ def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
     assert chat.answer(2) and chat.rows.count() == 4
 
 
-_KEPT = """async () => {
+_UNTIL_A_PART_IS_KEPT = """async () => {
     const open = indexedDB.open('llava-tuning');
     await new Promise((done) => { open.onsuccess = done; });
-    const request = open.result.transaction('conversations').objectStore('conversations').getAll();
-    await new Promise((done) => { request.onsuccess = done; });
-    return request.result.some((one) => one.messages.at(-1).unfinished && one.messages.at(-1).content);
+    for (;;) {
+        const request = open.result.transaction('conversations').objectStore('conversations').getAll();
+        await new Promise((done) => { request.onsuccess = done; });
+        const last = request.result.map((one) => one.messages.at(-1));
+        if (last.some((message) => message.unfinished && message.content)) return open.result.close();
+        await new Promise((done) => setTimeout(done, 50));
+    }
 }"""
 
 
 def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
     chat.set("max-length", 2048)
     chat.ask("Write a long story about a lighthouse keeper.")
-    chat.page.wait_for_function(_KEPT)
+    chat.page.evaluate(_UNTIL_A_PART_IS_KEPT)
     for _ in range(2):  # also when it is kept anew
         chat.page.reload()
         chat.rows.nth(3).wait_for()
