@@ -93,8 +93,8 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
                         elem_classes="lt-chat",
                     )
                 )
-    ballot = gr.HTML("", elem_id="lt-votes", js_on_load=_VOTE)
     status = gr.HTML("", elem_id="lt-compare-status", elem_classes="lt-status")
+    ballot = gr.HTML("", elem_id="lt-votes", js_on_load=_VOTE)
     with gr.Row(elem_classes="lt-ask"):
         box = gr.MultimodalTextbox(
             placeholder=str(text("lt_compare_placeholder")),

@@ -32,7 +32,7 @@ SAME: Any = gr.skip()
 class BatchUpdates(NamedTuple):
     """Of what the page shows; the order is that of the events' outputs.
 
-    `table` is `{"table": HTML}`, or `{"rows": {number from 0: HTML}}` for the rows that have changed.
+    `table` is `{"table": HTML}`, or `{"rows": {"0": HTML}}` for the rows that have changed.
     """
 
     table: Any = SAME
@@ -88,9 +88,7 @@ class BatchHandlers:
                 progress = note(words.plain("lt_batch_progress", done=done, total=len(rows)))
                 for _ in self._answer(row, names, files, settings, cancel, words):
                     # The row before as well: its last words may not have been sent.
-                    changed = {
-                        number: _cells(rows[number], number) for number in (done - 1, done) if number >= 0
-                    }
+                    changed = {str(n): _cells(rows[n], n) for n in (done - 1, done) if n >= 0}
                     yield BatchUpdates({"rows": changed}, progress)
                 if cancel.is_set():
                     break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import urllib.request
 from pathlib import Path
 
@@ -176,7 +177,9 @@ def test_leaving_ends_a_file_of_questions(compare, app, tmp_path):
     page.set_input_files("#lt-batch-file input[type=file]", tmp_path / "stories.jsonl")
     page.locator("#lt-batch-file", has_text="stories").wait_for()
     page.click("#lt-batch-run")
-    page.locator("#lt-batch-table td", has_text="lighthouse").nth(1).wait_for()
+    row = page.locator("#lt-batch-table tbody tr").first
+    row.locator("td").nth(1).filter(has_text=re.compile("[a-z]")).wait_for()  # it grows while it is written
+    row.locator("td").nth(2).filter(has_text=re.compile("[a-z]")).wait_for()
     app.wait_for_questions(1)
     page.context.close()
     app.wait_for_questions(0)
