@@ -64,14 +64,13 @@ def space(
 def openxlab(
     model: Annotated[str, typer.Argument(help="A model directory, 'default', or owner/name on OpenXLab.")],
     out: Out,
-    gpu: Annotated[bool, typer.Option("--gpu", help="The app gets a GPU.")] = False,
     title: Title = None,
     replace: Replace = False,
 ) -> None:
     """Write an OpenXLab app: the web app, its requirements, and the model or its repository."""
     from llava_tuning.deployment.openxlab import write_openxlab
 
-    source = write_openxlab(model, out, gpu, title, replace)
+    source = write_openxlab(model, out, title, replace)
     where = "on OpenXLab, not looked at here" if source.directory is None else "a copy"
     typer.echo(f"wrote {out}, an OpenXLab app for {source.repository or source.directory} ({where})")
     typer.echo(f"try it: GRADIO_SERVER_NAME=127.0.0.1 python {out}/app.py")

@@ -18,7 +18,7 @@ _TEXT = """# {title}
 
 Ask about pictures: {name}, trained with LLaVA Tuning. OpenXLab starts `app.py`, which listens at port 7860.
 
-可以就图片提问的助手,用 LLaVA Tuning 训练。OpenXLab 会运行 `app.py`,端口为 7860。
+可以就图片提问的助手，用 LLaVA Tuning 训练。OpenXLab 会运行 `app.py`，端口为 7860。
 
 | variable 环境变量 | what it does 作用 |
 |---|---|
@@ -28,16 +28,13 @@ Ask about pictures: {name}, trained with LLaVA Tuning. OpenXLab starts `app.py`,
 """
 
 
-def write_openxlab(
-    model: str, out: Path, gpu: bool = False, title: str | None = None, replace: bool = False
-) -> ModelSource:
+def write_openxlab(model: str, out: Path, title: str | None = None, replace: bool = False) -> ModelSource:
     """Write an OpenXLab app into the new folder `out`.
 
     Args:
         model: a model directory, "default", or a model repository (owner/name) of OpenXLab, which the app
             clones when it first starts.
         out: the folder; must not exist, or be empty, or see `replace`.
-        gpu: whether the app gets a GPU; without, PyTorch's CPU builds are installed.
         title: heading of its README; None says the model's name.
         replace: whether `out` may hold an earlier app, which goes; its `.git` stays.
 
@@ -52,7 +49,7 @@ def write_openxlab(
         write_app(folder, source, "openxlab")
         text = _TEXT.format(title=title or f"LLaVA Tuning · {source.name}", name=source.name)
         (folder / "README.md").write_text(text, encoding="utf-8")
-        (folder / "requirements.txt").write_text(requirements(cpu=not gpu), encoding="utf-8")
+        (folder / "requirements.txt").write_text(requirements(cpu=False), encoding="utf-8")
         (folder / "packages.txt").write_text("git\ngit-lfs\n", encoding="utf-8")
     return source
 

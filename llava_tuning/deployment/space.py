@@ -24,9 +24,9 @@ START_TIMEOUT = "1h"  # the hub's own 30 minutes are little for a download of we
 _TEXT = """
 # {title}
 
-Ask about pictures: {name}, deployed with LLaVA Tuning. Programs are answered as well, by OpenAI's API at `/v1`.
+Ask about pictures: {name}, deployed with LLaVA Tuning. Programs are answered too, by OpenAI's API at `/v1`.
 
-可以就图片提问的助手,用 LLaVA Tuning 部署;程序也可通过 `/v1`(OpenAI 接口)提问。
+可以就图片提问的助手，用 LLaVA Tuning 部署；程序也可通过 `/v1`（OpenAI 接口）提问。
 
 Settings → Variables and secrets:
 
