@@ -37,7 +37,7 @@ def deploy(platform: str, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(space: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(space: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clean environment with what the folder's requirements name, and nothing else."""
     environment = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
@@ -49,7 +49,8 @@ def python(space: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         [python, "-m", "pip", "install", *options, *requirements], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return python
+    yield python
+    shutil.rmtree(environment)  # several GB
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def start(
     yield start
     for process in started:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def ask_in_a_browser(address: str, shot: Path) -> tuple[str, str, list[str]]:
