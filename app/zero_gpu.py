@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import (
     AttentiveBackend,
-    BusyError,
     ChatBackend,
     ChatMessage,
     Finished,
     GenerationSettings,
+    NoGPUError,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class LentBackend:
         """See `ChatBackend.stream`.
 
         Raises:
-            BusyError: no GPU is to be had, for example because the visitor's minutes of today are used up.
+            NoGPUError: no GPU is to be had, for example because the visitor's minutes of today are used up.
         """
         pieces = self._answer(list(messages), settings)
         try:
@@ -136,4 +136,4 @@ def _or_busy(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except gr.Error as error:  # how the platform refuses
-        raise BusyError(f"no GPU is to be had ({error.message}); try again later") from None
+        raise NoGPUError(f"no GPU is to be had ({error.message}); try again later") from None

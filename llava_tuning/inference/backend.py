@@ -87,6 +87,10 @@ class BusyError(UserError):
     """The question may be asked again a little later, as it is."""
 
 
+class NoGPUError(BusyError):
+    """The platform lends no GPU now: none is free, or the visitor's time is used up."""
+
+
 class BlindModelError(UserError):
     """A conversation with pictures was given to a model that takes none."""
 

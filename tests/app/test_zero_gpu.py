@@ -15,8 +15,9 @@ import pytest
 
 from app import zero_gpu
 from app.engine import Engine
+from app.strings import explain
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import BusyError, ChatMessage, Finished, GenerationSettings
+from llava_tuning.inference.backend import ChatMessage, Finished, GenerationSettings, NoGPUError
 from llava_tuning.models.default import PARTS
 
 QUESTION = [ChatMessage("user", "Hello")]
@@ -148,8 +149,12 @@ def test_a_gpu_that_is_refused_can_be_asked_for_later():
 
         return call
 
-    with pytest.raises(BusyError, match=r"no GPU is to be had \(You have exceeded your GPU quota\)"):
+    with pytest.raises(
+        NoGPUError, match=r"no GPU is to be had \(You have exceeded your GPU quota\)"
+    ) as refused:
         next(zero_gpu.LentBackend(Model(), refuse).stream(QUESTION, SETTINGS))
+    assert explain(refused.value, "en").startswith("No GPU is free") and "GPU" in explain(refused.value, "zh")
+    assert "line" not in explain(refused.value, "en")
 
 
 def test_the_platform_is_told_once_the_model_is_loaded(platform):
