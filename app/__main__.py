@@ -69,11 +69,14 @@ def main() -> None:
         metavar="DIR",
         help="directory for the votes on answers (default: ~/.local/share/llava-tuning/feedback)",
     )
+    parser.add_argument(
+        "--root-path", default="", help="path below which a proxy serves the app, e.g. /llava"
+    )
     given = parser.parse_args()
     try:
         remote = chosen_remote(given.backend, given.base_url, given.model, given.api_key_variable)
         folders = chosen_folders(given.runs, given.models, given.feedback, given.loaded_models, given.data)
-        serve(given.model or "default", given.host, given.port, remote, folders)
+        serve(given.model or "default", given.host, given.port, remote, folders, given.root_path)
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)
         sys.exit(2)

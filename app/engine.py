@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -40,8 +41,16 @@ class _End:
 class _Job:
     work: Callable[[], Iterator[Any]]
     cancel: threading.Event
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)  # the asker's
     running: bool = False
     pieces: queue.Queue[Any] = field(default_factory=queue.Queue)
+
+
+def _write(job: _Job) -> None:
+    for piece in job.work():
+        job.pieces.put(piece)
+        if job.cancel.is_set():
+            break
 
 
 class Engine:
@@ -152,10 +161,7 @@ class Engine:
                 job.running = True
             try:
                 if not job.cancel.is_set():
-                    for piece in job.work():
-                        job.pieces.put(piece)
-                        if job.cancel.is_set():
-                            break
+                    job.context.run(_write, job)
             except BaseException as error:
                 job.pieces.put(error)
             finally:

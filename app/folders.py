@@ -13,16 +13,17 @@ RUNS, MODELS = Path("work_dirs"), Path("models")
 @dataclass(frozen=True)
 class Folders:
     """Args:
-    runs: holds the work directories of training runs; need not exist yet.
-    models: holds model directories to choose from; need not exist either.
+    runs: holds the work directories of training runs; need not exist yet. None leaves their page out.
+    models: holds model directories to choose from; need not exist either. None offers no others, and no
+        page that compares them.
     feedback: directory for votes; None takes the one in the user's data directory.
     loaded_models: how many models are kept in memory at once, besides the one that the app was started on.
     data: holds the pictures of training runs, which the page of runs may show; None shows those that lie
         within their run's own folder.
     """
 
-    runs: Path = RUNS
-    models: Path = MODELS
+    runs: Path | None = RUNS
+    models: Path | None = MODELS
     feedback: Path | None = None
     loaded_models: int = 2
     data: Path | None = None

@@ -24,7 +24,7 @@ from llava_tuning.inference.backend import (
     load_backend,
 )
 from llava_tuning.inference.loading import check_model_directory
-from llava_tuning.models.default import DEFAULT_NAME
+from llava_tuning.models.default import DEFAULT_NAME, has_default
 
 Load = Callable[[], ChatBackend]
 
@@ -84,18 +84,19 @@ class Shelf:
         self._most = most
         self._remote = dict(remote or {})
         self._load = load
+        self._embedded = [DEFAULT_NAME] if has_default() else []
         self._slots: dict[str, _Slot] = {}
         self._uses = 0
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """All models: the app's own, the embedded default, those behind addresses, the folder's."""
+        """All models: the app's own, the embedded default where it is there, those behind addresses, the folder's."""
         return [*self._fixed(), *self._directories()]
 
     def attentive(self) -> frozenset[str]:
         """Names of the models that run in this process and so can tell what their answers attended to."""
         own = self.own.backend
-        here = {DEFAULT_NAME, *self._directories()} - {own.name, *self._remote}
+        here = {*self._embedded, *self._directories()} - {own.name, *self._remote}
         return frozenset(here | ({own.name} if isinstance(own, AttentiveBackend) else set()))
 
     def stream(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import logging
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app import zero_gpu
+from app.announcement import announce
 from app.folders import Folders
 from llava_tuning.errors import UserError
 
@@ -71,6 +73,8 @@ def serve(
     port: int = 7860,
     remote: Remote | None = None,
     folders: Folders | None = None,
+    root_path: str = "",
+    name: str | None = None,
 ) -> None:
     """Serve the app until it is interrupted (Ctrl-C).
 
@@ -79,15 +83,19 @@ def serve(
         host, port: where to listen.
         remote: the server that runs the model.
         folders: where runs, models and votes are; the usual places where None.
+        root_path: the path below which a proxy serves the app, such as /llava; the proxy takes it off.
+        name: what the page calls the model; its directory's name where None.
 
     Raises:
         UserError: no such model directory, a server that cannot be asked, an address that is not this
-            machine's, a port that is taken, or credentials in the environment that are in no usable form.
+            machine's, a port that is taken, credentials in the environment that are in no usable form, or a
+            root path that is none.
     """
     from app.protection import Credentials
     from llava_tuning.models.default import DEFAULT_NAME, resolve_model
 
     check_address(host, port)
+    check_root_path(root_path)
     credentials = Credentials.from_environment()
     if remote is None and model != DEFAULT_NAME:
         resolve_model(model)
@@ -99,11 +107,18 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
-        _run(model, host, port, remote, credentials, folders)
+        _run(model, host, port, remote, credentials, folders, root_path, name)
 
 
 def _run(
-    model: str, host: str, port: int, remote: Remote | None, credentials: Credentials, folders: Folders
+    model: str,
+    host: str,
+    port: int,
+    remote: Remote | None,
+    credentials: Credentials,
+    folders: Folders,
+    root_path: str,
+    name: str | None,
 ) -> None:
     started = time.monotonic()
 
@@ -111,11 +126,12 @@ def _run(
         print(f"[{time.monotonic() - started:5.1f} s] {text}", flush=True)
 
     say("loading the libraries")
+    zero_gpu.prepare()
     from app.feedback import Feedback, feedback_directory
 
     votes = Feedback(folders.feedback or feedback_directory())
     say(f"votes on answers go to {votes.directory}")
-    backend = _load(model, remote, say)
+    backend = _load(model, remote, say, name)
     state = "is loaded" if remote is None else "answers"
     say(f"{backend.name} {state}: {'text and pictures' if backend.sees else 'text only'}")
     import uvicorn
@@ -125,7 +141,7 @@ def _run(
     from app.site import build_site, end_streams
     from llava_tuning.models.default import DEFAULT_NAME
 
-    chinese = remote is not None or model != "default"
+    chinese = remote is not None or backend.name != DEFAULT_NAME
     shelf = Shelf(
         Engine(backend),
         folders.models,
@@ -133,12 +149,13 @@ def _run(
         other_models(backend, remote),
         own_directory=None if remote or model == DEFAULT_NAME else Path(model),
     )
-    site = build_site(shelf, credentials, votes, chinese, folders)
+    site = build_site(shelf, credentials, votes, chinese, folders, root_path)
+    zero_gpu.report()
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _announce(say, host, port, credentials)
+            announce(say, host, port, credentials)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             end_streams(site)
@@ -152,7 +169,7 @@ def _run(
         Server(config).run()
 
 
-def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> ChatBackend:
+def _load(model: str, remote: Remote | None, say: Callable[[str], None], name: str | None) -> ChatBackend:
     from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
 
     if remote is not None:
@@ -162,7 +179,9 @@ def _load(model: str, remote: Remote | None, say: Callable[[str], None]) -> Chat
         say(f"asking {endpoint.url}")
         return OpenAIBackend.connect(endpoint, remote.model)
     say(f"loading the model {model}")
-    backend = load_backend(model)
+    backend = load_backend(model, name=name)
+    if zero_gpu.is_here():  # no GPU now, so nothing can be asked before the first visitor
+        return zero_gpu.lend(backend)
     # The first answer of all is slower: let no visitor wait for it, and a broken model fail here.
     hello = [ChatMessage("user", "Hello")]
     list(backend.stream(hello, GenerationSettings(max_new_tokens=1, temperature=0)))
@@ -226,19 +245,12 @@ def check_writable(directory: Path) -> None:
         ) from None
 
 
-def _announce(say: Callable[[str], None], host: str, port: int, credentials: Credentials) -> None:
-    everywhere = host in ("0.0.0.0", "::")
-    shown = "127.0.0.1" if everywhere else host
-    say(f"ready: open http://{shown}:{port} in a browser; Ctrl-C ends the app")
-    if everywhere and not credentials:
-        print(
-            "Whoever reaches this machine can use the app; LLAVA_TUNING_AUTH=user:password protects it.",
-            flush=True,
-        )
-    if os.environ.get("SSH_CONNECTION"):
-        print(
-            "This machine is remote. On your own computer, with the HOST and PORT that you log in with, run\n"
-            f"    ssh -CNg -L {port}:127.0.0.1:{port} {getpass.getuser()}@HOST -p PORT\n"
-            f"and open http://127.0.0.1:{port} there.",
-            flush=True,
+def check_root_path(root_path: str) -> None:
+    """
+    Raises:
+        UserError: it is not empty, and not such a path as /llava.
+    """
+    if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
+        raise UserError(
+            f"--root-path {root_path}: not such a path as /llava; begin with / and end without one"
         )

@@ -23,7 +23,12 @@ from app.ui import STYLE, build, theme
 
 
 def build_site(
-    shelf: Shelf, credentials: Credentials, feedback: Feedback, speaks_chinese: bool, folders: Folders
+    shelf: Shelf,
+    credentials: Credentials,
+    feedback: Feedback,
+    speaks_chinese: bool,
+    folders: Folders,
+    root_path: str = "",
 ) -> FastAPI:
     """The app as ASGI serves it.
 
@@ -33,6 +38,7 @@ def build_site(
         feedback: where votes on answers go.
         speaks_chinese: whether the model can be asked in Chinese.
         folders: where runs, models and votes are.
+        root_path: the path below which a proxy serves it, such as /llava; the proxy takes it off.
     """
     engine = shelf.own
     site = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -64,6 +70,7 @@ def build_site(
         site,
         page,
         "/",
+        root_path=root_path or None,
         ssr_mode=False,
         footer_links=["settings"],
         run_history=False,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.pages import texts_compare, texts_runs
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import BusyError, MemoryFullError, RemoteError
+from llava_tuning.inference.backend import BusyError, MemoryFullError, NoGPUError, RemoteError
 from llava_tuning.models.pictures import PictureError, PictureTooLargeError
 
 Language = Literal["en", "zh"]
@@ -104,6 +104,8 @@ ENGLISH = {
     "lt_error": "{error}",
     "lt_queue_full": "Too many questions are in line; try again in a minute.",
     "lt_unreachable": "The model’s server did not answer: {error}",
+    "lt_no_gpu": "No GPU is free, or your GPU time for today is used up; try again later, or log in to "
+    "Hugging Face.",
     "lt_memory_full": "The memory for the model is full; start a new conversation, shorten the question "
     "or choose fewer new tokens.",
     "lt_picture_too_large": "{error}",
@@ -187,6 +189,7 @@ CHINESE = {
     "lt_error": "出错了：{error}",
     "lt_queue_full": "排队的问题太多；请一分钟后再试。",
     "lt_unreachable": "模型服务器没有回应：{error}",
+    "lt_no_gpu": "没有空闲的 GPU，或今天的 GPU 时间已用完；请稍后再试，或登录 Hugging Face。",
     "lt_memory_full": "模型的内存（显存）已满；请开始新对话、缩短问题，或减少最大新 token 数。",
     "lt_picture_too_large": "图片太大；请缩小后再上传。（{error}）",
     "lt_picture_unreadable": "图片无法读取；请换成 PNG、JPEG、WebP、GIF 或 BMP 文件。（{error}）",
@@ -222,6 +225,7 @@ def explain(error: UserError, language: Language) -> str:
 
 
 _REMEDIES: tuple[tuple[type[UserError], str], ...] = (
+    (NoGPUError, "lt_no_gpu"),
     (BusyError, "lt_queue_full"),
     (MemoryFullError, "lt_memory_full"),
     (RemoteError, "lt_unreachable"),

@@ -46,10 +46,12 @@ def build(shelf: Shelf, handlers: Handlers, votes: Votes, text: gr.I18n, folders
         with gr.Tabs(elem_classes="lt-pages"):
             with gr.Tab(text("lt_chat"), id="chat"):
                 chat.build(page, handlers, picker, text)
-            with gr.Tab(text("lt_compare"), id="compare"):
-                compare.build(page, shelf, votes, text)
-            with gr.Tab(text("lt_runs"), id="runs"):
-                runs.build(RunFolder(folders.runs, folders.data), text)
+            if folders.models is not None or len(shelf.names()) > 1:
+                with gr.Tab(text("lt_compare"), id="compare"):
+                    compare.build(page, shelf, votes, text)
+            if folders.runs is not None:
+                with gr.Tab(text("lt_runs"), id="runs"):
+                    runs.build(RunFolder(folders.runs, folders.data), text)
         page.unload(handlers.leave)
         # Without Gradio's limit of one call at a time: the engine queues these as well.
         api = GradioApi(shelf.own)

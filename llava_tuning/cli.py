@@ -41,6 +41,7 @@ _MODULES = (
     "inference",
     "evaluation",
     "web",
+    "deployment",
 )
 
 

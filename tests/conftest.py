@@ -89,6 +89,11 @@ def free_port() -> int:
     return find_port()
 
 
+@pytest.fixture(scope="session")
+def find_free_port() -> Callable[[], int]:
+    return find_port
+
+
 def find_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -59,6 +59,10 @@ def register(app: typer.Typer) -> None:
                 show_default="~/.local/share/llava-tuning/feedback",
             ),
         ] = None,
+        root_path: Annotated[
+            str,
+            typer.Option(help="Path below which a proxy serves the app, e.g. /llava.", show_default=False),
+        ] = "",
     ) -> None:
         """Chat with a model in the browser, about text and pictures, and serve it to programs at /v1.
 
@@ -69,4 +73,4 @@ def register(app: typer.Typer) -> None:
 
         remote = chosen_remote(backend, base_url, model, api_key_variable)
         folders = chosen_folders(runs, models, feedback, loaded_models, data)
-        serve(model or "default", host, port, remote, folders)
+        serve(model or "default", host, port, remote, folders, root_path)

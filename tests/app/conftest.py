@@ -56,6 +56,12 @@ def open_page(app, browser):
         context.close()
 
 
+@pytest.fixture(scope="session")
+def chat_page() -> type[ChatPage]:
+    """What tests of other addresses than the app's own drive a page with."""
+    return ChatPage
+
+
 class ChatPage:
     """The chat as a visitor uses it."""
 

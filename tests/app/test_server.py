@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -63,7 +64,7 @@ def test_an_impossible_address_exits_2(flags, monkeypatch, capsys):
 def test_the_terminal_says_what_happens_and_how_to_get_there(app):
     assert "loading the model" in app.output
     assert f"ready: open http://127.0.0.1:{app.port} in a browser" in app.output
-    assert f"ssh -CNg -L {app.port}:127.0.0.1:{app.port} " in app.output
+    assert f"ssh -CN -L {app.port}:127.0.0.1:{app.port} {getpass.getuser()}@10.0.0.1 -p 22" in app.output
     assert "Warning" not in app.output
 
 

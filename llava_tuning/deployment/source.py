@@ -1,0 +1,38 @@
+"""What model a deployed app runs: files that go with it, or a repository that it fetches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llava_tuning.models.hub import HUB_ID
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model `directory` to copy, or a `repository` (owner/name) of the platform's hub: one of them.
+
+    `name` is what the page calls it.
+    """
+
+    name: str
+    directory: Path | None = None
+    repository: str | None = None
+
+
+def find_source(model: str) -> ModelSource:
+    """Tell a model directory (or "default") from a repository; a repository is not looked at.
+
+    Raises:
+        UserError: no model directory, and nothing that can be meant as a repository.
+    """
+    from llava_tuning.inference.loading import check_model_directory
+    from llava_tuning.models.default import DEFAULT_NAME, resolve_model
+
+    path = Path(model).expanduser()
+    # Below a folder that is there, a mistyped path is likelier than an owner of the same name.
+    if HUB_ID.fullmatch(model) and not path.exists() and not path.parent.is_dir():
+        return ModelSource(path.name, repository=model)
+    directory = resolve_model(model)
+    check_model_directory(directory)
+    return ModelSource(DEFAULT_NAME if model == DEFAULT_NAME else directory.resolve().name, directory)

@@ -1,0 +1,47 @@
+"""A model directory by its files' names, and folders written from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+SECRETS = {
+    "HF_TOKEN": "hf_canary_one",
+    "LLAVA_TUNING_AUTH": "ada:canary_two",
+    "LLAVA_TUNING_API_KEY": "canary_three",
+    "OPENAI_API_KEY": "canary_four",
+    "OPENXLAB_TOKEN": "canary_five",
+}
+
+
+@pytest.fixture(scope="session")
+def momo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Looks like a model directory of an export, with files beside it that no platform needs."""
+    directory = tmp_path_factory.mktemp("models") / "momo"
+    directory.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "provenance.json"):
+        (directory / name).write_text("{}")
+    (directory / "config.json").write_text(json.dumps({"model_type": "llava"}))
+    (directory / "chat_template.jinja").write_text("{{ messages }}")
+    (directory / "model.safetensors").write_bytes(b"\0" * 64)
+    (directory / "tokenizer.json").write_bytes(b" " * 11_000_000 + b"{}")
+    (directory / "iter_250.pth").write_bytes(b"a checkpoint")
+    (directory / ".secret").write_text("mine")
+    return directory
+
+
+@pytest.fixture(autouse=True)
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+@pytest.fixture(scope="session")
+def list_files():
+    return files_of
