@@ -90,7 +90,7 @@ class Shelf:
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """All models: the app's own, the embedded default where it is there, those behind addresses, the folder's."""
+        """The app's own, the embedded default where it is there, those behind addresses, the folder's."""
         return [*self._fixed(), *self._directories()]
 
     def attentive(self) -> frozenset[str]:
@@ -204,7 +204,7 @@ class Shelf:
 
     def _fixed(self) -> list[str]:
         """Names of models that are not the folder's."""
-        return list(dict.fromkeys([self.own.backend.name, DEFAULT_NAME, *self._remote]))
+        return list(dict.fromkeys([self.own.backend.name, *self._embedded, *self._remote]))
 
     def _directories(self) -> dict[str, Path]:
         """The folder's models by name: the directory's, after the folder's where another model has that."""

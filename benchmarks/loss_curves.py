@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--starts", type=int, default=1, help="random projectors, or adapters, to start from")
     parser.add_argument("--from-start", type=int, default=0, help="leave out those before it")
-    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files whose runs are added first")
+    parser.add_argument("--merge", type=Path, nargs="*", default=[], help="files whose runs are added")
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--subjects", default=";".join(SUBJECTS), help="separated by semicolons")
     parser.add_argument("--out", type=Path, default=RESULTS / "loss_curves.json")
@@ -210,15 +210,20 @@ def main() -> None:
     weights = (str(smollm2_directory()), str(PARTS / "vision_tower"))
     shapes: Shapes = replace(SHAPES["demo"], weights=weights)
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"runs": []}
-    result |= environment("benchmarks.loss_curves", sys.argv)
+    circumstances = environment("benchmarks.loss_curves", sys.argv)
+    if arguments.starts:
+        result |= {key: value for key, value in circumstances.items() if key not in ("hardware", "date")}
+    origin = {key: circumstances[key] for key in ("hardware", "date")}
     runs: list[dict[str, Any]] = result["runs"]
     for path in arguments.merge:
         made = [(run["stage"], run["subject"], run["start"]) for run in runs]
-        found = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        other = json.loads(path.read_text(encoding="utf-8"))
+        made_on = {"hardware": other["hardware"], "date": other["date"]}
+        found = [{**made_on, **run} for run in other["runs"]]
         runs += [run for run in found if (run["stage"], run["subject"], run["start"]) not in made]
     runs.sort(key=lambda run: (list(STAGES).index(run["stage"]), run["start"]))
     start_of_stage_2 = arguments.out.with_suffix(".projector.safetensors")
-    for stage in arguments.stages.split(","):
+    for stage in arguments.stages.split(",") if arguments.starts else ():
         task = STAGES[stage]
         data = batches(arguments.data, stage, weights, arguments.batch, arguments.steps + HELD_OUT)
         for start in range(arguments.from_start, arguments.starts):
@@ -242,7 +247,7 @@ def main() -> None:
                 judge = XTuner(shapes, task, device, amp=False)
                 judge.model.eval()
                 held_out = round(held_out_loss(judge, trained, data[-HELD_OUT:]), 5)
-                runs.append({**key, "held_out": held_out, "losses": found})
+                runs.append({**key, **origin, "held_out": held_out, "losses": found})
                 print(stage, name, start, [round(v, 4) for v in smooth(found)[::20]], held_out, flush=True)
                 if stage == "pretrain" and name == "XTuner" and start == 0:
                     projector = {n.removeprefix("projector."): w for n, w in trained.items()}
