@@ -83,7 +83,7 @@ def command(*words: object, gpu: str | None = None) -> str:
 
 
 def measure(
-    recipe: Recipe, data: Path, work: Path, max_steps: int | None, sample: int | None
+    recipe: Recipe, data: Path, work: Path, max_steps: int | None, save_steps: int | None, sample: int | None
 ) -> dict[str, Any]:
     """Build the data, train and select; returns the commands, their seconds and what `select` found."""
     run, mixed = work / recipe.name, data / f"{recipe.name}.json"
@@ -92,6 +92,8 @@ def measure(
     settings = [f"data_path={mixed}", *recipe.settings, "save_total_limit=40", "compile_layers=False"]
     if max_steps is not None:
         settings += [f"max_steps={max_steps}", f"save_steps={max(1, max_steps // 3)}"]
+    if save_steps is not None:
+        settings.append(f"save_steps={save_steps}")
     options = [word for setting in settings for word in ("--set", setting)]
     started = time.perf_counter()
     commands = [
@@ -177,6 +179,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=[r.name for r in RECIPES], help="some of them")
     parser.add_argument("--work", type=Path, default=Path("work_dirs/assistant"), help="data and runs")
     parser.add_argument("--max-steps", type=int, help="train so few steps, for a try")
+    parser.add_argument("--save-steps", type=int, help="score a checkpoint every so many steps")
     parser.add_argument("--sample", type=int, help="score on so many questions of each kind, for a try")
     parser.add_argument("--out", type=Path, default=RESULTS / f"assistant_{hardware()}.json")
     parser.add_argument("--fill", action="store_true", help="only write the results into the guide")
@@ -198,7 +201,9 @@ def main() -> None:
     for recipe in RECIPES:
         if recipe.name not in arguments.recipes or recipe.name in measured:
             continue
-        measured[recipe.name] = measure(recipe, data, work, arguments.max_steps, arguments.sample)
+        measured[recipe.name] = measure(
+            recipe, data, work, arguments.max_steps, arguments.save_steps, arguments.sample
+        )
         arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         picture = arguments.out.with_name(f"{arguments.out.stem}_{recipe.name}.png")
         shutil.copyfile(work / recipe.name / "selection.png", picture)
