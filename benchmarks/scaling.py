@@ -34,11 +34,11 @@ from llava_tuning.training import compat
 compat.apply()
 
 from benchmarks.assistant import RESULTS, hardware  # noqa: E402
-from benchmarks.train.folders import write_models, write_pictures, write_records  # noqa: E402
+from benchmarks.train.folders import write_models, write_pictures, write_projector, write_records  # noqa: E402
 from benchmarks.train.report import environment  # noqa: E402
 from benchmarks.train.shapes import SHAPES  # noqa: E402
 
-PICTURES, RECORDS = 2500, 6000
+PICTURES, RECORDS = 2500, 16000  # so many that no epoch ends within a run on eight GPUs
 WARM_UP = 16  # steps that compile, and those after them
 OUTLIER = 5  # times the median
 
@@ -89,10 +89,13 @@ class Run:
         self.folder = work / "runs" / f"{name}_{len(gpus)}"
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        llm, tower = write_models(work / (shapes or task.shapes), SHAPES[shapes or task.shapes])
+        size = shapes or task.shapes
+        llm, tower = write_models(work / size, SHAPES[size])
         settings = [f"llm={llm}", f"vision_tower={tower}", f"data_path={work / task.stage}.json"]
         settings += [f"image_folder={work}", "evaluation_images=[]", "evaluation_inputs=[]"]
         settings += ["max_steps=1500", "save_steps=1500", *task.settings, *extra]
+        if task.stage == "finetune":
+            settings.append(f"projector_checkpoint={write_projector(work / size, SHAPES[size])}")
         command = [sys.executable, "-W", "ignore", "-m", "llava_tuning", "train", task.config]
         command += ["--work-dir", str(self.folder), "--nproc-per-node", str(len(gpus))]
         command += [word for setting in settings for word in ("--set", setting)]
@@ -207,6 +210,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="a setting of every run")
     parser.add_argument("--out", type=Path, default=RESULTS / f"scaling_{hardware()}.json")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runs as well
     arguments.work.mkdir(parents=True, exist_ok=True)
     pictures, records = (40, 200) if arguments.shapes == "tiny" else (PICTURES, RECORDS)
     write_pictures(arguments.work, pictures)
@@ -227,17 +231,18 @@ def main() -> None:
             write_models(arguments.work / shapes, SHAPES[shapes])
         runs = [Run(name, gpus, arguments.work, arguments.shapes, arguments.set) for name, gpus in wave]
         beside = [f"{run.name} on {len(run.gpus)}" for run in runs]
-        for run in runs:
-            row = {
-                **run.wait(arguments.steps, arguments.patience),
-                "date": circumstances["date"],
-                "beside": [other for other in beside if other != f"{run.name} on {len(run.gpus)}"],
-            }
-            kept = [r for r in result["rows"] if (r["task"], r["gpus"]) != (row["task"], row["gpus"])]
-            result["rows"] = [*kept, row]
-            print(json.dumps(row), flush=True)
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-            arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        try:
+            for i, run in enumerate(runs):
+                found = run.wait(arguments.steps, arguments.patience)
+                row = {**found, "date": circumstances["date"], "beside": beside[:i] + beside[i + 1 :]}
+                kept = [r for r in result["rows"] if (r["task"], r["gpus"]) != (row["task"], row["gpus"])]
+                result["rows"] = [*kept, row]
+                print(json.dumps(row), flush=True)
+                arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        finally:
+            for run in runs:  # they would go on by themselves, and take the GPUs from the next
+                run.end()
     print(table(result["rows"]))
     print(arguments.out)
 

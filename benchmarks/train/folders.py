@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaFo
 
 from benchmarks.train.shapes import LENGTHS, TEXT_ONLY, Shapes
 from llava_tuning.models.default import PARTS
+from llava_tuning.models.llava import new_projector
 from llava_tuning.models.smollm2 import smollm2_directory
 
 SIDES = ((640, 480), (480, 640), (500, 375))  # pixels, as pictures of COCO have them
@@ -54,6 +55,16 @@ def write_models(folder: Path, shapes: Shapes, seed: int = 0) -> tuple[Path, Pat
     (tower / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
     (folder / "complete").touch()
     return llm, tower
+
+
+def write_projector(folder: Path, shapes: Shapes) -> Path:
+    """A random projector as stage 1's checkpoint, for stage 2; returns its path."""
+    path = folder / "projector.pth"
+    if not path.exists():
+        torch.manual_seed(2)
+        projector = new_projector(shapes.picture["hidden_size"], shapes.text["hidden_size"])
+        torch.save({"state_dict": {f"projector.{n}": w for n, w in projector.state_dict().items()}}, path)
+    return path
 
 
 def write_pictures(folder: Path, count: int) -> None:
