@@ -161,8 +161,7 @@ class RunningApp:
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
     """Starts the app with options and further environment variables, and waits until it can be used."""
     started = []
 
@@ -199,17 +198,29 @@ def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         process.wait(20)
 
 
+@pytest.fixture(scope="module")
+def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+    """See `_starts_apps`; they end with the file's tests, because each holds more than a gigabyte."""
+    yield from _starts_apps(tmp_path_factory)
+
+
 @pytest.fixture(scope="session")
-def app(start_app: Callable[..., RunningApp], request: pytest.FixtureRequest) -> RunningApp:
+def start_lasting_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+    """See `_starts_apps`; for those that several files use."""
+    yield from _starts_apps(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def app(start_lasting_app: Callable[..., RunningApp], request: pytest.FixtureRequest) -> RunningApp:
     """The app on the embedded model."""
     # LLAVA_TUNING_TEST_MODEL lets a developer try another model directory on the same page.
     model = os.environ.get("LLAVA_TUNING_TEST_MODEL", "default")
     if model == "default":
         request.getfixturevalue("default_model")  # assembled once, before the start is watched
-    return start_app("--model", model, SSH_CONNECTION="10.0.0.2 50000 10.0.0.1 22")
+    return start_lasting_app("--model", model, SSH_CONNECTION="10.0.0.2 50000 10.0.0.1 22")
 
 
 @pytest.fixture(scope="session")
-def text_app(start_app: Callable[..., RunningApp], text_model: Path) -> RunningApp:
+def text_app(start_lasting_app: Callable[..., RunningApp], text_model: Path) -> RunningApp:
     """The app on a model without eyes."""
-    return start_app("--model", str(text_model))
+    return start_lasting_app("--model", str(text_model))
