@@ -77,6 +77,13 @@ class Engine:
         for thread in self._threads:
             thread.join(CLOSE_S)
 
+    def stop(self) -> None:
+        """End all answers and then its threads: one that still computed as Python ended would abort it."""
+        with self._changed:
+            for job in self._jobs:
+                job.cancel.set()
+        self.close()
+
     def questions(self) -> int:
         """How many are being answered or in line."""
         with self._changed:

@@ -149,6 +149,13 @@ class Shelf:
             with self._lock:
                 slot.users -= 1
 
+    def stop(self) -> None:
+        """End all answers of all models; nothing may be asked any more."""
+        with self._lock:
+            loaded = [slot.engine for slot in self._slots.values() if slot.engine is not None]
+        for engine in (self.own, *loaded):
+            engine.stop()
+
     def _take(self, name: str) -> tuple[_Slot, bool]:
         """The model's slot, and whether the caller has to load it."""
         known = self.names()

@@ -165,8 +165,11 @@ def _run(
     config = uvicorn.Config(
         site, host, port, log_level="warning", timeout_graceful_shutdown=SHUTDOWN_S, server_header=False
     )
-    with contextlib.suppress(KeyboardInterrupt):  # raised anew once everything is closed
-        Server(config).run()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):  # raised anew once everything is closed
+            Server(config).run()
+    finally:
+        shelf.stop()
 
 
 def _load(model: str, remote: Remote | None, say: Callable[[str], None], name: str | None) -> ChatBackend:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +30,37 @@ _home = tempfile.TemporaryDirectory(prefix="llava-tuning-test-home-", ignore_cle
 os.environ["HOME"] = _home.name
 os.environ["HF_HOME"] = str(Path(_home.name) / "huggingface")
 os.environ["HF_HUB_OFFLINE"] = "1"
+if WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    # Read when torch is imported, here and by what the tests start.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
+# Session-wide fixtures that take long to make, and what they belong to.
+SHARED = {"app": "app", "text_app": "app", "pretrained": "runs"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Once, whatever the number of workers: no test reads tokens that an earlier run of the tests made."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background inherits that it is ignored
+    if not hasattr(config, "workerinput"):
+        for directory in Path(os.environ["LLAVA_TUNING_CACHE"]).glob("tokens-*"):
+            shutil.rmtree(directory)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of a file go to one worker, as do all files that share something in `SHARED`."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {}
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+        for name, group in SHARED.items():
+            if name in fixtures and fixtures[name][-1].scope == "session":
+                groups[item.path] = group
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, str(item.path.relative_to(ROOT)))))
 
 
 @pytest.fixture(scope="session")
@@ -133,8 +166,7 @@ class RunningApp:
             time.sleep(0.05)
 
 
-@pytest.fixture(scope="session")
-def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
     """Starts the app with options and further environment variables, and waits until it can be used."""
     started = []
 
@@ -171,17 +203,29 @@ def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         process.wait(20)
 
 
+@pytest.fixture(scope="module")
+def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+    """See `_starts_apps`; they end with the file's tests, because each holds more than a gigabyte."""
+    yield from _starts_apps(tmp_path_factory)
+
+
 @pytest.fixture(scope="session")
-def app(start_app: Callable[..., RunningApp], request: pytest.FixtureRequest) -> RunningApp:
+def start_lasting_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningApp]]:
+    """See `_starts_apps`; for those that several files use."""
+    yield from _starts_apps(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def app(start_lasting_app: Callable[..., RunningApp], request: pytest.FixtureRequest) -> RunningApp:
     """The app on the embedded model."""
     # LLAVA_TUNING_TEST_MODEL lets a developer try another model directory on the same page.
     model = os.environ.get("LLAVA_TUNING_TEST_MODEL", "default")
     if model == "default":
         request.getfixturevalue("default_model")  # assembled once, before the start is watched
-    return start_app("--model", model, SSH_CONNECTION="10.0.0.2 50000 10.0.0.1 22")
+    return start_lasting_app("--model", model, SSH_CONNECTION="10.0.0.2 50000 10.0.0.1 22")
 
 
 @pytest.fixture(scope="session")
-def text_app(start_app: Callable[..., RunningApp], text_model: Path) -> RunningApp:
+def text_app(start_lasting_app: Callable[..., RunningApp], text_model: Path) -> RunningApp:
     """The app on a model without eyes."""
-    return start_app("--model", str(text_model))
+    return start_lasting_app("--model", str(text_model))

@@ -151,3 +151,14 @@ def test_a_full_line_refuses_with_a_remedy(engine):
         next(refused)
     for _, cancel in waiting:
         cancel.set()
+
+
+def test_stopping_ends_answers_and_threads_and_those_in_line(engine):
+    first, _ = ask(engine, "first")
+    engine.backend.go.release()
+    next(first)
+    second, _ = ask(engine, "second")
+    assert next(second) == Waiting(1)
+    engine.stop()
+    assert not any(thread.is_alive() for thread in engine._threads)
+    assert list(first) == list(second) == [] and engine.backend.asked == ["first"]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from llava_tuning.inference.backend import GREEDY, ChatMessage, MemoryFullError, load_backend
+from llava_tuning.inference.backend import GREEDY, ChatMessage, MemoryFullError
 from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.inference.transformers_backend import TransformersBackend
 
@@ -20,16 +20,16 @@ RED = Image.new("RGB", (40, 30), "red")
 QUESTIONS = ["What is this?", "Is it big?", "What is the capital of France?", "And of Italy?", "Why?"]
 
 
-@pytest.fixture
-def fresh(blind_llava: Path) -> Callable[[], TransformersBackend]:
-    """Backends that have read nothing yet."""
+@pytest.fixture(scope="module")
+def fresh(llava: TransformersBackend) -> Callable[[], TransformersBackend]:
+    """Backends that have read nothing yet; they share the weights, which are loaded once."""
 
-    def load() -> TransformersBackend:
-        backend = load_backend(str(blind_llava), device="cpu", dtype="float32")
-        assert isinstance(backend, TransformersBackend)
+    def make() -> TransformersBackend:
+        backend = copy(llava)
+        backend._prefixes, backend._pictures = PrefixCache(), PictureCache()
         return backend
 
-    return load
+    return make
 
 
 @pytest.fixture
@@ -80,17 +80,24 @@ def talk(backend: TransformersBackend, image: Image.Image = STRIPES) -> list[Cha
     return messages
 
 
+@pytest.fixture(scope="module")
+def talked(fresh: Callable[[], TransformersBackend]) -> list[ChatMessage]:
+    """`talk` with a backend that had read nothing before."""
+    return talk(fresh())
+
+
 def test_answers_are_those_of_a_backend_that_reads_all_anew(
-    fresh: Callable[[], TransformersBackend], backend: TransformersBackend
+    fresh: Callable[[], TransformersBackend], talked: list[ChatMessage]
 ) -> None:
-    messages = talk(backend)
     anew = fresh()
-    for end in range(1, len(messages), 2):
+    for end in range(1, len(talked), 2):
         anew._prefixes, anew._forward.pictures = PrefixCache(0), PictureCache(0)
-        assert ask(anew, messages[:end]) == messages[end].text
+        assert ask(anew, talked[:end]) == talked[end].text
 
 
-def test_a_turn_reads_only_what_is_new(backend: TransformersBackend, read: list[int]) -> None:
+def test_a_conversation_reads_a_picture_and_each_turn_once(
+    backend: TransformersBackend, read: list[int], encoded: list[int]
+) -> None:
     messages = talk(backend)
     starts = [length for length in read if length > 1]
     assert len(starts) == len(QUESTIONS)
@@ -98,10 +105,6 @@ def test_a_turn_reads_only_what_is_new(backend: TransformersBackend, read: list[
     assert starts[0] > backend._forward.tokens_per_image
     assert sum(starts[1:]) < whole - starts[0]
     assert max(starts[1:]) < 40
-
-
-def test_a_picture_is_encoded_once(backend: TransformersBackend, encoded: list[int]) -> None:
-    talk(backend)
     assert encoded == [1]
     ask(backend, [ChatMessage("user", "Another question about it?", (STRIPES.copy(),))])
     assert encoded == [1]
@@ -110,10 +113,10 @@ def test_a_picture_is_encoded_once(backend: TransformersBackend, encoded: list[i
 
 
 def test_another_picture_under_the_same_words_is_read(
-    fresh: Callable[[], TransformersBackend], backend: TransformersBackend
+    fresh: Callable[[], TransformersBackend], backend: TransformersBackend, talked: list[ChatMessage]
 ) -> None:
     other = talk(backend, RED)
-    assert talk(backend, STRIPES) == talk(fresh(), STRIPES)
+    assert talk(backend, STRIPES) == talked
     assert talk(fresh(), RED)[1:] == other[1:]
 
 

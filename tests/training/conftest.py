@@ -6,7 +6,6 @@ The language model is a Llama of two layers over bytes, so one character of ASCI
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from llava_tuning.data.easy_vqa import write_easy_vqa
 from llava_tuning.data.records import make_record, write_json
-from llava_tuning.models.cache import cache_root
 from llava_tuning.training import compat
 
 compat.apply()
@@ -76,13 +74,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fresh_tokens() -> None:
-    """No test reads tokens that an earlier run of the tests made."""
-    for directory in cache_root().glob("tokens-*"):
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(scope="session")

@@ -64,8 +64,9 @@ def test_seeds_differ_among_layers_and_follow_the_global_random_numbers() -> Non
     assert [dropout.seed.item() for dropout in dropouts] != drawn[0]
 
 
+@pytest.mark.parametrize("kind", ["lora", pytest.param("vision_lora", marks=pytest.mark.slow)])
 def test_a_compiled_model_drops_adapters_inputs_anew_in_each_step(
-    build: Callable[..., Any], batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kind: str, build: Callable[..., Any], batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: dict[Any, Any] = {}
 
@@ -74,7 +75,7 @@ def test_a_compiled_model_drops_adapters_inputs_anew_in_each_step(
 
     monkeypatch.setattr(language_model, "compiled", compiled)
     torch._dynamo.reset()
-    model = build("vision_lora", max_steps=2000)
+    model = build(kind, max_steps=2000, **{"llm_lora.lora_dropout": 0.05})
     assert not any(type(part) is nn.Dropout for part in model.llm.modules())
     same = [model(batch)["loss"].item() for _ in range(2)]
     assert same[0] == pytest.approx(same[1])  # at a rate of zero

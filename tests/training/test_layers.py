@@ -62,7 +62,13 @@ def run(model: Any, row: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]
 
 @pytest.mark.parametrize(
     ("kind", "checkpointing"),
-    [("pretrain", False), ("lora", True), ("full", False), ("vision_lora", True), ("qlora", False)],
+    [
+        ("pretrain", False),
+        pytest.param("lora", True, marks=pytest.mark.slow),  # is half of what the next compiles
+        ("vision_lora", True),
+        ("full", False),
+        ("qlora", False),
+    ],
 )
 def test_compiling_changes_nothing_and_happens_once(
     kind: str, checkpointing: bool, build: Callable[..., Any], dataset: Any, graphs: list[int]
