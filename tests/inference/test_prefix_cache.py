@@ -26,7 +26,7 @@ def fresh(llava: TransformersBackend) -> Callable[[], TransformersBackend]:
 
     def make() -> TransformersBackend:
         backend = copy(llava)
-        backend._prefixes, backend._pictures = PrefixCache(), PictureCache()
+        backend._prefixes, backend._forward.pictures = PrefixCache(), PictureCache()
         return backend
 
     return make
