@@ -26,7 +26,8 @@ def fresh(llava: TransformersBackend) -> Callable[[], TransformersBackend]:
 
     def make() -> TransformersBackend:
         backend = copy(llava)
-        backend._prefixes, backend._forward.pictures = PrefixCache(), PictureCache()
+        backend._prefixes, backend._forward = PrefixCache(), copy(llava._forward)
+        backend._forward.pictures = PictureCache()
         return backend
 
     return make
