@@ -33,9 +33,9 @@ train-deps: $(VENV)/.train
 app: $(VENV)/.app
 	$(VENV)/bin/python -m app --host 127.0.0.1 --port 7860
 
-# Two workers: more would want more memory than a small machine has (about 6 GB each).
+# Two workers suit two cores; why files stay whole is in docs/decisions.md.
 test: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The whole road on the embedded language model: data, stage 1, stage 2, export, evaluation, contact sheet.
 # Two CPU cores are enough. Steps that are done are not done again; `rm -r demo` starts afresh.

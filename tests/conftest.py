@@ -34,33 +34,14 @@ if WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
     # Read when torch is imported, here and by what the tests start.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 
-# Session-wide fixtures that take long to make, and what they belong to.
-SHARED = {"app": "app", "text_app": "app", "pretrained": "runs"}
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Once, whatever the number of workers: no test reads tokens that an earlier run of the tests made."""
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a job in the background inherits that it is ignored
+    # A background job ignores Ctrl-C, and so would all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         for directory in Path(os.environ["LLAVA_TUNING_CACHE"]).glob("tokens-*"):
             shutil.rmtree(directory)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of a file go to one worker, as do all files that share something in `SHARED`."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    groups = {}
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-        for name, group in SHARED.items():
-            if name in fixtures and fixtures[name][-1].scope == "session":
-                groups[item.path] = group
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, str(item.path.relative_to(ROOT)))))
 
 
 @pytest.fixture(scope="session")
