@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="folder of training pictures that the page of runs may show (default: only those within a run)",
+        help="folder of training pictures that the page of runs may show (default: data, where it exists)",
     )
     parser.add_argument(
         "--models",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llava_tuning.errors import UserError
 
-RUNS, MODELS = Path("work_dirs"), Path("models")
+RUNS, MODELS, DATA = Path("work_dirs"), Path("models"), Path("data")
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Folders:
         page that compares them.
     feedback: directory for votes; None takes the one in the user's data directory.
     loaded_models: how many models are kept in memory at once, besides the one that the app was started on.
-    data: holds the pictures of training runs, which the page of runs may show; None shows those that lie
-        within their run's own folder.
+    data: holds the pictures of training runs, which the page of runs may show beside those within a run's own
+        folder; need not exist.
     """
 
     runs: Path | None = RUNS
     models: Path | None = MODELS
     feedback: Path | None = None
     loaded_models: int = 2
-    data: Path | None = None
+    data: Path | None = DATA
 
 
 def chosen_folders(
@@ -48,4 +48,4 @@ def chosen_folders(
             )
     if loaded_models < 2:
         raise UserError(f"--loaded-models {loaded_models}: two are compared; give 2 or more")
-    return Folders(runs or RUNS, models or MODELS, feedback, loaded_models, data)
+    return Folders(runs or RUNS, models or MODELS, feedback, loaded_models, data or DATA)

@@ -48,6 +48,8 @@ def openai_api(shelf: Shelf) -> FastAPI:
         own = shelf.own.backend
         entry = {"id": name, "object": "model", "created": started, "owned_by": "llava-tuning"}
         known = name == own.name and own.max_length  # of the others only when they are loaded
+        if name == own.name:
+            entry["default"] = True  # for this project's own clients, where no model is named
         return entry | ({"max_model_len": own.max_length} if known else {})
 
     @api.get("/models")

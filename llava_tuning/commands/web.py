@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(
                 help="Folder of training pictures that the page of runs may show.",
-                show_default="only those within a run",
+                show_default="data, where it exists",
             ),
         ] = None,
         models: Annotated[

@@ -18,7 +18,7 @@ from llava_tuning.inference.openai_client import (
     Endpoint,
     error_of,
     model_rows,
-    only_model,
+    model_to_ask,
     user_content,
 )
 
@@ -106,7 +106,7 @@ class Teacher:
                 listed = await self._send("GET", "models")
             except Unanswered as error:
                 raise UserError(f"{self._settings.url}: {error}; name a model with --teacher-model") from None
-            self.model = only_model(self._endpoint, [str(row["id"]) for row in model_rows(listed)])
+            self.model = model_to_ask(self._endpoint, model_rows(listed))
         return self.model
 
     async def ask(self, prompt: str, picture_url: str | None = None, system: str | None = None) -> str:

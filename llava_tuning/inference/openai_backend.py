@@ -31,7 +31,7 @@ from llava_tuning.inference.openai_client import (
     error_of,
     events,
     model_rows,
-    only_model,
+    model_to_ask,
     user_content,
 )
 from llava_tuning.models.pictures import encode_picture
@@ -70,7 +70,7 @@ class OpenAIBackend:
         """
         backend = cls(endpoint, model or "", timeout_s)
         rows = backend._served()
-        backend.name = model or only_model(endpoint, [str(row["id"]) for row in rows])
+        backend.name = model or model_to_ask(endpoint, rows)
         row = next((row for row in rows if row["id"] == backend.name), {})
         length = row.get("max_model_len")
         backend.max_length = length if isinstance(length, int) else 0

@@ -82,12 +82,17 @@ class Endpoint:
         return str(url.copy_with(path=path, fragment=None))
 
 
-def only_model(endpoint: Endpoint, served: Sequence[str]) -> str:
-    """The one model that the address serves.
+def model_to_ask(endpoint: Endpoint, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The one model that an address serves, or the one that this project's server was started on.
+
+    Args:
+        rows: from `model_rows`.
 
     Raises:
-        UserError: it serves none or several.
+        UserError: it serves none, or several of which none is marked.
     """
+    marked = [str(row["id"]) for row in rows if row.get("default") is True]
+    served = marked if len(marked) == 1 else [str(row["id"]) for row in rows]
     if len(served) != 1:
         shown = ", ".join(served[:10]) + (", …" if len(served) > 10 else "") or "none"
         raise UserError(

@@ -115,9 +115,11 @@ def test_a_run_leaves_curve_answers_and_tensorboard(run: str, request: pytest.Fi
 
 
 @pytest.mark.parametrize(("fixture", "stage"), [("pretrained", "pretrain"), ("lora_run", "finetune")])
-def test_a_run_is_read_again_without_xtuner(fixture: str, stage: str, request: pytest.FixtureRequest) -> None:
+def test_a_run_is_read_again_without_xtuner(
+    fixture: str, stage: str, data: Path, request: pytest.FixtureRequest
+) -> None:
     work_dir: Path = request.getfixturevalue(fixture)
-    run = RunFolder(work_dir.parent).read(work_dir.name)
+    run = RunFolder(work_dir.parent, data).read(work_dir.name)
     total = 3 if fixture == "pretrained" else 10
     assert (run.stage, run.total_steps, run.state, run.problems) == (stage, total, "finished", ())
     assert [step.step for step in run.steps] == list(range(1, total + 1))
