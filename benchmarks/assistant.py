@@ -150,7 +150,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def fill_guide(results: Path) -> None:
     """Put the tables of all result files between the guide's marks, each recipe's newest."""
-    files = sorted(results.glob("assistant_*.json"))
+    files = [path for path in sorted(results.glob("assistant_*.json")) if "assistant_sees" not in path.name]
     found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     newest = {name: result["date"] for result in sorted(found, key=_date) for name in result["recipes"]}
     for result in found:
