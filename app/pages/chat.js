@@ -23,8 +23,8 @@ async function receive({ left, ...sent }) {
   current = { ...sent, pictures, used: same ? before.used : Date.now() };
   if (sent.messages.length) {
     sessionStorage.setItem(CURRENT, sent.id);
-    if (keeps && !same) await keepOrFork();
-    if (!same) undo.replaceChildren();
+    if (keeps && !same && !deleted.has(sent.id)) await keepOrFork();
+    if (sent.messages.length > (before?.messages.length ?? 0)) undo.replaceChildren(); // a question, not a vote
   } else {
     sessionStorage.removeItem(CURRENT);
     if (before) await removeUnlessChanged(sent.id);
@@ -35,7 +35,7 @@ async function receive({ left, ...sent }) {
 
 // What there is of the answer that is being written, should the page be closed before it is whole.
 async function receivePart({ id, answer }) {
-  if (current?.id !== id) return;
+  if (current?.id !== id || deleted.has(id) || !current.messages.at(-1)?.unfinished) return;
   const messages = [...current.messages.slice(0, -1), { ...current.messages.at(-1), content: answer }];
   current = { ...current, messages };
   if (keeps) await keepOrFork();
