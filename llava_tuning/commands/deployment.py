@@ -49,6 +49,8 @@ def space(
     """Write a Hugging Face Space: the app, its requirements, and the model or its hub id."""
     from llava_tuning.deployment.space import check_push, push_space, write_space
 
+    if public and push is None:
+        raise typer.BadParameter("says who sees an uploaded Space; add --push", param_hint="--public")
     if push is not None:
         check_push(push)
     source = write_space(model, out, hardware or "cpu-basic", title, license, replace)

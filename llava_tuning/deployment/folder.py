@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -59,8 +60,13 @@ def new_folder(out: Path, replace: bool = False) -> Iterator[Path]:
             raise UserError(f"--out {out}: holds something else; remove it or choose another folder")
         if not replace:
             raise UserError(f"--out {out}: holds an earlier app; add --replace or choose another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: cannot be made here ({error.strerror}); choose another folder"
+        ) from None
     building.chmod(0o755)
     try:
         yield building
@@ -96,7 +102,7 @@ def write_app(folder: Path, source: ModelSource, hub: str) -> None:
     if source.directory is None:
         arguments = f'"{source.repository}", "{hub}"'
     else:
-        arguments = f'HERE / "model" / "{source.name}"'
+        arguments = f'HERE / "model" / {json.dumps(source.name, ensure_ascii=False)}'
         _copy_model(source.directory, folder / "model" / source.name)
     (folder / "app.py").write_text(_START.format(arguments=arguments), encoding="utf-8")
     ignored = shutil.ignore_patterns("__pycache__", ".*")

@@ -24,9 +24,10 @@ def find_source(model: str) -> ModelSource:
     """Tell a model directory (or "default") from a repository; a repository is not looked at.
 
     Raises:
-        UserError: no model directory, and nothing that can be meant as a repository.
+        UserError: no model directory, or a damaged one, and nothing that can be meant as a repository.
     """
     from llava_tuning.inference.loading import check_model_directory
+    from llava_tuning.models.checkpoints import Checkpoint
     from llava_tuning.models.default import DEFAULT_NAME, resolve_model
 
     path = Path(model).expanduser()
@@ -35,4 +36,5 @@ def find_source(model: str) -> ModelSource:
         return ModelSource(path.name, repository=model)
     directory = resolve_model(model)
     check_model_directory(directory)
+    Checkpoint(directory)  # what is cut off or missing is named here, not when the platform starts the app
     return ModelSource(DEFAULT_NAME if model == DEFAULT_NAME else directory.resolve().name, directory)

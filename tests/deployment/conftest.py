@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 SECRETS = {
     "HF_TOKEN": "hf_canary_one",
@@ -25,7 +27,7 @@ def momo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (directory / name).write_text("{}")
     (directory / "config.json").write_text(json.dumps({"model_type": "llava"}))
     (directory / "chat_template.jinja").write_text("{{ messages }}")
-    (directory / "model.safetensors").write_bytes(b"\0" * 64)
+    save_file({"lm_head.weight": torch.zeros(2, 2)}, directory / "model.safetensors")
     (directory / "tokenizer.json").write_bytes(b" " * 11_000_000 + b"{}")
     (directory / "iter_250.pth").write_bytes(b"a checkpoint")
     (directory / ".secret").write_text("mine")

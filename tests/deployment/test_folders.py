@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -172,6 +174,31 @@ def test_an_earlier_app_is_replaced_on_demand_and_its_git_stays(momo, tmp_path, 
     write_space(str(momo), out, replace=True)
     assert (out / ".git" / "HEAD").is_file() and not (out / "src" / "old.py").exists()
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_models_name_is_no_code(momo, tmp_path):
+    named = tmp_path / 'a"b'
+    shutil.copytree(momo, named)
+    write_space(str(named), tmp_path / "out")
+    tree = ast.parse((tmp_path / "out" / "app.py").read_text(encoding="utf-8"))
+    assert 'a"b' in [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+
+
+def test_a_damaged_model_is_not_deployed(momo, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(momo, damaged)
+    weights = next(damaged.glob("*.safetensors"))
+    weights.unlink()
+    weights.write_bytes(b"cut off")
+    with pytest.raises(deployed_folder.UserError, match="not readable as safetensors"):
+        write_space(str(damaged), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(momo, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(deployed_folder.UserError, match="cannot be made here"):
+        write_space(str(momo), tmp_path / "file" / "out")
 
 
 def test_a_folder_of_something_else_is_never_replaced(momo, tmp_path):
