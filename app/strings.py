@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
+from app.models import LoadError
 from app.pages import texts_compare, texts_runs
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import BusyError, MemoryFullError, NoGPUError, RemoteError
+from llava_tuning.inference.backend import (
+    BlindModelError,
+    BusyError,
+    MemoryFullError,
+    NoGPUError,
+    RemoteError,
+)
 from llava_tuning.models.pictures import PictureError, PictureTooLargeError
 
 Language = Literal["en", "zh"]
@@ -78,6 +85,8 @@ ENGLISH = {
     "lt_many_pictures": "A conversation takes {most} pictures at most. Start a new one for more.",
     "lt_busy": "An answer is being written; wait for it or stop it.",
     "lt_blind": "{model} reads text only: remove the picture, or choose a model that can see.",
+    "lt_not_loaded": "This model cannot be loaded; choose another one. {error}",
+    "lt_blind_model": "This model reads text only: {error}",
     "lt_blind_conversation": "This conversation has pictures, and {model} reads text only: choose a "
     "model that can see, or begin a new conversation.",
     "lt_model": "Model",
@@ -167,6 +176,8 @@ CHINESE = {
     "lt_many_pictures": "一个对话最多 {most} 张图片。更多图片请新建对话。",
     "lt_busy": "正在回答；请等待完成或先停止。",
     "lt_blind": "{model} 只能阅读文字：请移除图片，或选择能看图的模型。",
+    "lt_not_loaded": "无法加载此模型：文件损坏或不完整，请重新导出或下载，或选择其他模型。（{error}）",
+    "lt_blind_model": "此模型只能阅读文字：请移除图片，或选择能看图的模型。（{error}）",
     "lt_blind_conversation": "此对话含有图片，而 {model} 只能阅读文字：请选择能看图的模型，或开始新对话。",
     "lt_model": "模型",
     "lt_loading": "正在加载 {model} …",
@@ -226,6 +237,8 @@ def explain(error: UserError, language: Language) -> str:
 
 _REMEDIES: tuple[tuple[type[UserError], str], ...] = (
     (NoGPUError, "lt_no_gpu"),
+    (LoadError, "lt_not_loaded"),
+    (BlindModelError, "lt_blind_model"),
     (BusyError, "lt_queue_full"),
     (MemoryFullError, "lt_memory_full"),
     (RemoteError, "lt_unreachable"),
