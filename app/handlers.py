@@ -98,7 +98,9 @@ class Handlers:
             chat.exchanges = before
             return unchanged(problem(explain(error, language)), gr.update(feedback_value=thumbs(before)))
         said = "lt_thanks" if chat.exchanges[number].vote else "lt_vote_taken_back"
-        return unchanged(note(say(said, language)), kept=kept_by_browser(chat))
+        # What is being written is not among the exchanges yet; the browser gets the vote with it.
+        kept = kept_by_browser(chat) if chat.cancel is None else SAME
+        return unchanged(note(say(said, language)), kept=kept)
 
     def begin_anew(self, request: gr.Request) -> Updates:
         """Stop, and start another conversation."""
