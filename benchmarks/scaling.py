@@ -223,7 +223,7 @@ def main() -> None:
     result |= circumstances
     done = {(row["task"], row["gpus"]) for row in result["rows"] if "error" not in row}
     todo = [
-        (t, n) for t in arguments.tasks.split(",") for n in counts if (t, n) not in done and n <= available
+        (t, n) for n in counts for t in arguments.tasks.split(",") if (t, n) not in done and n <= available
     ]
     for wave in waves(todo, available, arguments.together):
         for name, _ in wave:  # before the clock starts

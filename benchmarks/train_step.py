@@ -122,10 +122,10 @@ def pinned(data: dict[str, Any], device: str) -> dict[str, Any]:
     return cast("dict[str, Any]", pin(data))
 
 
-def largest_that_fits(build: type, arguments: dict[str, Any], *rest: Any) -> dict[str, Any]:
-    """`measure` at the largest of the usual batch sizes that memory has room for."""
+def largest_that_fits(build: type, arguments: dict[str, Any], most: int, *rest: Any) -> dict[str, Any]:
+    """`measure` at the largest of the usual batch sizes, `most` at most, that memory has room for."""
     row: dict[str, Any] = {}
-    for size in (32, 16, 8, 4, 2, 1):
+    for size in (size for size in (32, 16, 8, 4, 2, 1) if size <= most):
         shapes, task, steps, device = rest
         row = measure(build, arguments, shapes, task, size, steps, device)
         if "error" not in row:
@@ -160,7 +160,9 @@ def main() -> None:
     parser.add_argument("--rivals", default="", help="separated by semicolons; all by default")
     parser.add_argument("--techniques", action="store_true", help="each technique left out, one at a time")
     parser.add_argument("--memory", type=int, help="GiB: pretend that the card has no more; largest batch")
-    parser.add_argument("--batch", type=int, help="samples a step, instead of the config's")
+    parser.add_argument(
+        "--batch", type=int, help="samples a step, instead of the config's; with --memory, at most"
+    )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -207,7 +209,7 @@ def main() -> None:
                     options = {**options, "memory_limit": 0.97 * arguments.memory}
                 rest = (shapes, task, arguments.steps, device)
                 if arguments.memory:
-                    row = largest_that_fits(build, options, *rest)
+                    row = largest_that_fits(build, options, arguments.batch or 32, *rest)
                 else:
                     size = arguments.batch or shapes.batch[task.stage]
                     row = measure(build, options, shapes, task, size, *rest[2:])

@@ -63,7 +63,9 @@ def write_projector(folder: Path, shapes: Shapes) -> Path:
     if not path.exists():
         torch.manual_seed(2)
         projector = new_projector(shapes.picture["hidden_size"], shapes.text["hidden_size"])
-        torch.save({"state_dict": {f"projector.{n}": w for n, w in projector.state_dict().items()}}, path)
+        torch.save(
+            {"state_dict": {f"projector.model.{n}": w for n, w in projector.state_dict().items()}}, path
+        )
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,15 @@ from llava_tuning.training.estimate import CARDS, GIB, Card, card_named
 from llava_tuning.training.places import check_place
 
 STRATEGIES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")  # XTuner's own
+# What usually ends a process so. Compiled layers that get no GPU memory crash instead of raising an error.
+COMPILED = (
+    "most likely the GPU's memory ran out in a compiled layer: lower batch_size or batch_tokens by --set"
+)
+CAUSES = {
+    -signal.SIGKILL: "most likely the machine's memory ran out, or someone ended it",
+    -signal.SIGSEGV: COMPILED,
+    -signal.SIGABRT: COMPILED,
+}
 
 
 def train(
@@ -122,7 +132,14 @@ def train(
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
         **os.environ,
     }
-    return subprocess.run(command, env=environment, check=False).returncode
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status in CAUSES:
+        print(
+            f"llava-tuning: the training was ended by {signal.Signals(-status).name}, {CAUSES[status]}"
+            "; go on from its newest checkpoint with --resume",
+            file=sys.stderr,
+        )
+    return status
 
 
 def _go_on(config: Config, checkpoint: Path, lengths: Sequence[int], world_size: int) -> str:

@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import sys
 
+OUT_OF_MEMORY = (
+    "the GPU's memory ran out. Lower batch_size or batch_tokens by --set and raise accumulative_counts as "
+    "much, or set memory_limit below what is free; then go on with --resume"
+)
+
 
 def main() -> None:
-    """Run `xtuner.tools.train` on this process's arguments; a UserError is one sentence and exit status 2."""
+    """Run `xtuner.tools.train` on this process's arguments; a UserError is one sentence and exit status 2.
+
+    So is a lack of GPU memory, with exit status 1.
+    """
     from llava_tuning.errors import UserError
     from llava_tuning.training import compat, quiet
 
     compat.apply()
     quiet.apply()
     quiet.keep_preamble_in_log_file()
+    import torch
     from xtuner.tools.train import main as train
 
     try:
@@ -24,6 +33,9 @@ def main() -> None:
     except UserError as error:
         print(f"llava-tuning: {error}", file=sys.stderr)
         sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        print(f"llava-tuning: {OUT_OF_MEMORY} ({str(error).splitlines()[0]})", file=sys.stderr)
+        sys.exit(1)
 
 
 def leave_together() -> None:

@@ -228,6 +228,28 @@ def test_the_training_processs_status_is_passed_on(
     assert call("train", PRETRAIN, "--work-dir", tmp_path / "run", *options)[0] == status
 
 
+@pytest.mark.parametrize(
+    ("ended", "cause"), [(-9, "machine's memory"), (-11, "GPU's memory ran out in a compiled")]
+)
+def test_a_crash_is_told_with_its_likely_cause(
+    ended: int,
+    cause: str,
+    call: Callable[..., tuple[int, str]],
+    settings: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = subprocess.run
+
+    def crash(_: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        return real([sys.executable, "-c", f"import os; os.kill(os.getpid(), {-ended})"], check=False)
+
+    monkeypatch.setattr(launch.subprocess, "run", crash)
+    options = [part for pair in settings() for part in ("--set", pair)]
+    status, said = call("train", PRETRAIN, "--work-dir", tmp_path / "run", *options)
+    assert status == 128 - ended and cause in said and "--resume" in said
+
+
 def test_the_training_process_tells_a_sentence_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +266,25 @@ def test_the_training_process_tells_a_sentence_too(
         training_process.main()
     assert end.value.code == 2
     assert capsys.readouterr().err == "llava-tuning: models/x: lacks the weights w; prepare it again\n"
+
+
+def test_a_lack_of_gpu_memory_is_a_sentence_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import xtuner.tools.train
+    from mmengine.logging import MMLogger
+
+    monkeypatch.setattr(MMLogger, "__init__", MMLogger.__init__)  # put back after the test
+
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 522.00 MiB.")
+
+    monkeypatch.setattr(xtuner.tools.train, "main", full)
+    with pytest.raises(SystemExit) as end:
+        training_process.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 1
+    assert "batch_tokens" in said and "--resume" in said and "522.00 MiB" in said
 
 
 @pytest.mark.parametrize(("part", "load"), [("llm", load_llm), ("vision_tower", load_vision_tower)])
