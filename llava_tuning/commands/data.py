@@ -57,6 +57,29 @@ def scenes(
 
 
 @data.command()
+def everyday(
+    out: Out,
+    packages: Annotated[
+        Path | None, typer.Option(help="Folder of the unpacked packages; OUT/packages by default.")
+    ] = None,
+    side: Annotated[int, typer.Option(min=32, max=512, help="Side of the pictures in pixels.")] = 128,
+) -> None:
+    """Render emoji and clip art of free licence, which npm and apt-get fetch, with a table of names."""
+    from rich.progress import Progress, TextColumn
+
+    from llava_tuning.data.everyday.build import build_everyday
+    from llava_tuning.data.everyday.packages import fetch
+
+    found = fetch(packages or _folder(out) / "packages", lambda what: typer.echo(f"fetching {what}"))
+    with Progress(TextColumn("{task.description}: {task.completed} pictures"), transient=True) as bar:
+        task = bar.add_task("rendering", total=None)
+        table = build_everyday(
+            found, _folder(out), side, lambda done, style: bar.update(task, description=style, completed=done)
+        )
+    typer.echo(f"{table}: {sum(1 for _ in table.open(encoding='utf-8')):,} pictures")
+
+
+@data.command()
 def identity(
     name: Annotated[str, typer.Option(help="What the assistant is called.")],
     owner: Annotated[str, typer.Option(help="The person or group that made it.")],
