@@ -49,17 +49,25 @@ async function receivePart({ id, answer }) {
 
 // Where another window went on with the same conversation, what this one writes becomes a conversation of its own.
 async function keepCurrent() {
-  const kept = await keep(current);
+  const mine = current;
+  const kept = await keep(mine);
+  if (current !== mine) return; // another conversation was begun meanwhile; what is left of this one comes as such
   if (kept === 'deleted') return leaveDeleted();
   if (kept !== 'forked') return JSON.stringify(kept.messages) !== JSON.stringify(current.messages) && catchUp();
-  const fork = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  forks.set(current.id, fork);
-  trigger('fork', { id: current.id, fork });
-  const copies = (await all()).filter((one) => one.title === current.title).map((one) => one.copy ?? 1);
-  current = { ...current, id: fork, copy: 1 + Math.max(1, ...copies) };
+  const copy = await copyOf(mine);
+  if (current !== mine) return;
+  current = copy;
+  forks.set(mine.id, current.id);
+  trigger('fork', { id: mine.id, fork: current.id });
   await keep(current);
-  sessionStorage.setItem(CURRENT, fork);
+  sessionStorage.setItem(CURRENT, current.id);
   untold = texts.lt_forked;
+}
+
+async function copyOf(one) {
+  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+  const copies = (await all()).filter(({ title }) => title === one.title).map(({ copy }) => copy ?? 1);
+  return { ...one, id: bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(''), copy: 1 + Math.max(1, ...copies) };
 }
 
 function leaveDeleted() {
@@ -77,7 +85,10 @@ async function catchUp(unfinished = false) {
 
 // An answer that was cut off because another conversation was opened, or this one deleted.
 async function receiveLeft(sent) {
-  if (keeps) await keep({ ...sent, copy: (await find(sent.id))?.copy, used: Date.now() });
+  if (!keeps) return;
+  const kept = await find(sent.id);
+  const left = { ...sent, pictures: { ...kept?.pictures, ...sent.pictures }, copy: kept?.copy, used: Date.now() };
+  if ((await keep(left)) === 'forked') await keep(await copyOf(left));
   await show();
   others.postMessage('changed');
 }
@@ -142,8 +153,7 @@ list.addEventListener('click', async (event) => {
     others.postMessage('changed');
   } else {
     closePanels();
-    if (id !== current?.id) await reopen(id);
-    else await catchUp(true);
+    turn = turn.then(() => (id === current?.id ? catchUp(true) : reopen(id))).catch(console.error);
   }
 });
 
