@@ -54,24 +54,35 @@ class Asking:
 
 
 def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
-    """Stream the answer and remember both sides; where there is none, the chat stays as it was."""
+    """Stream the answer and remember both sides; where there is none, the chat stays as it was.
+
+    An earlier answer in its place goes once there are words of the new one, and comes back where that fails.
+    """
     chat, language = asking.chat, asking.language
     if chat.cancel is not None:
         yield unchanged(note(say("lt_busy", language)))
         return
-    cancel = chat.begin()
+    cancel = chat.begin(asking.number)
+    takes_place = asking.number < len(chat.exchanges)
     before = chat.exchanges[: asking.number]
     attentive = shelf.attentive()
-    question = [*shown(before, language, attentive), shown_question(asking.question, language)]
+    question = [
+        *shown(before, language, attentive, goes_on=True),
+        shown_question(asking.question, language),
+    ]
     messages = [*chat_messages(asking.system, before), asking.question.message()]
     text, status, usage = "", "", None
+
+    def unfinished() -> dict[str, Any]:
+        """For the browser: the page may be closed before the answer is whole. Votes may have come since."""
+        written = Exchange(asking.question, text, model=asking.model, unfinished=True)
+        exchanges = (*chat.exchanges[: asking.number], written)
+        return kept_by_browser(replace(chat, system=asking.system, exchanges=exchanges))
+
     try:
         box = gr.update(value={"text": "", "files": []}) if asking.to_box else gr.update()
         chatbot = gr.update(value=[*question, shown_answer(TYPING)], feedback_value=thumbs(before))
-        # Kept before there is an answer: the page may be closed while it is written.
-        asked_now = Exchange(asking.question, "", model=asking.model, unfinished=True)
-        asked = replace(chat, system=asking.system, exchanges=(*before, asked_now))
-        kept = kept_by_browser(asked)
+        kept = SAME if takes_place else unfinished()
         yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", kept)
         drawn = began = told = 0.0
         for piece in shelf.stream(asking.model, messages, asking.settings, cancel):
@@ -89,8 +100,9 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
             if time.monotonic() - drawn >= REDRAW_SECONDS and chat.cancel is cancel:
                 drawn = time.monotonic()
                 kept = SAME
-                if drawn - told >= KEEP_SECONDS:
-                    kept, told = {"id": chat.id, "answer": text}, drawn
+                if text.strip() and drawn - told >= KEEP_SECONDS:
+                    whole = takes_place and not told  # the browser has the earlier answer still
+                    kept, told = unfinished() if whole else {"id": chat.id, "answer": text}, drawn
                 yield unchanged("", [*question, shown_answer(formatted(text))], kept)
     except BlindModelError:
         key = "lt_blind" if asking.question.pictures else "lt_blind_conversation"
@@ -104,21 +116,22 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         stopped = cancel.is_set()
         mine = chat.finish(cancel)
     if not mine:  # another conversation took its place; pieces of this may still be on their way to the page
-        unfinished = Exchange(asking.question, text.strip(), model=asking.model, unfinished=True)
-        written = (unfinished,) if unfinished.answer else ()
+        part = Exchange(asking.question, text.strip(), model=asking.model, unfinished=True)
+        written = (part,) if part.answer else ()
         left = kept_by_browser(Chat(cancel.conversation, asking.system, (*before, *written))) | {"left": True}
         page = Updates(shown(chat.exchanges, language, attentive), idle(), SAME, SAME)
         yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
         return
-    status = status or (note(say("lt_stopped", language)) if stopped else "")
     box = idle()
-    if text := text.strip():
+    text = text.strip()
+    if text and not (status and takes_place):
         chat.system = asking.system
         # Not `before`: there may be votes since.
         written = (Exchange(asking.question, text, usage, model=asking.model),)
         chat.exchanges = (*chat.exchanges[: asking.number], *written)
+        status = status or (note(say("lt_stopped", language)) if stopped else "")
     else:
-        status = status or note(say("lt_empty", language))
+        status = status or note(say("lt_stopped" if stopped else "lt_empty", language))
         if asking.to_box:
             files = [str(picture.path) for picture in asking.question.pictures]
             box |= {"value": {"text": asking.question.text, "files": files}}

@@ -81,11 +81,13 @@ class Answering(threading.Event):
 
     Attributes:
         conversation: the id of the one that it belongs to.
+        number: the exchange that it will be part of.
     """
 
-    def __init__(self, conversation: str) -> None:
+    def __init__(self, conversation: str, number: int) -> None:
         super().__init__()
         self.conversation = conversation
+        self.number = number
 
 
 @dataclass
@@ -113,9 +115,9 @@ class Chat:
         text = " ".join(self.exchanges[0].question.text.split()) if self.exchanges else ""
         return text if len(text) <= TITLE_LENGTH else text[: TITLE_LENGTH - 1].rstrip() + "…"
 
-    def begin(self) -> Answering:
-        """Start an answer."""
-        self.cancel = Answering(self.id)
+    def begin(self, number: int) -> Answering:
+        """Start the answer of exchange `number`."""
+        self.cancel = Answering(self.id, number)
         return self.cancel
 
     def stop(self) -> None:

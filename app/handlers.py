@@ -15,12 +15,12 @@ from app.feedback import Feedback
 from app.looking import look
 from app.mark import EYE
 from app.models import Shelf
+from app.pages.chat_settings import read_settings
 from app.status import idle, note, problem
 from app.strings import Language, browser_language, explain, say
 from app.transcript import Shown, kept_by_browser, markdown_of, messages_of, shown, thumbs
 from app.uploads import keep_picture
 from llava_tuning.errors import UserError
-from llava_tuning.inference.backend import GenerationSettings
 
 
 class Chosen(NamedTuple):
@@ -91,6 +91,9 @@ class Handlers:
         """Store a thumb up or down; the same thumb again takes it back."""
         chat, language, number = self._chat(request), _language(request), _exchange(event.index)
         before = chat.exchanges
+        if chat.cancel is not None and number >= chat.cancel.number:
+            given = thumbs(before[: chat.cancel.number])
+            return unchanged(note(say("lt_vote_later", language)), gr.update(feedback_value=given))
         try:
             chat.vote(number, "up" if event.liked is True else "down" if event.liked is False else None)
             self.feedback.store(chat, number, self.shelf.own.backend.name)
@@ -102,15 +105,21 @@ class Handlers:
         kept = kept_by_browser(chat) if chat.cancel is None else SAME
         return unchanged(note(say(said, language)), kept=kept)
 
-    def begin_anew(self, request: gr.Request) -> Updates:
-        """Stop, and start another conversation."""
+    def begin_anew(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Stop, and start another conversation; `deleted` where another window deleted this one."""
         chat = self._chat(request)
         chat.replace(Chat())
-        return self._mirror(chat, request)
+        status = note(say("lt_gone", _language(request))) if event.deleted else ""
+        return self._mirror(chat, request)._replace(status=status)
 
     def reopen(self, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
-        """Continue a conversation that the browser kept; `Updates`, its system prompt, and its last model."""
+        """Continue a conversation that the browser kept; `Updates`, its system prompt, and its last model.
+
+        To `refresh` the one that is open, as another window left it, an answer is not interrupted.
+        """
         chat, language = self._chat(request), _language(request)
+        if event.refresh and (chat.cancel is not None or chat.id != event.id):
+            return *unchanged(), SAME, SAME
         try:
             chat.replace(restore_chat(event.id, event.messages))
         except UserError as error:
@@ -227,27 +236,6 @@ class Handlers:
             value=self._shown(chat, _language(request)), feedback_value=thumbs(chat.exchanges)
         )
         return Updates(chatbot, box or idle(), "", kept_by_browser(chat))
-
-
-def read_settings(given: Sequence[Any]) -> tuple[str, GenerationSettings]:
-    """(system prompt, settings) from the page's fields.
-
-    Args:
-        given: system prompt, temperature, top-p, maximum new tokens, repetition penalty; the seed as text.
-
-    Raises:
-        TypeError, ValueError, OverflowError: a field is empty or holds no number.
-        UserError: a number is out of its range.
-    """
-    system, temperature, top_p, length, penalty, seed = given
-    numbers = GenerationSettings(
-        max_new_tokens=int(length),
-        temperature=float(temperature),
-        top_p=float(top_p),
-        repetition_penalty=float(penalty),
-        seed=int(seed) if (seed or "").strip() else None,
-    )
-    return (system or "").strip(), numbers
 
 
 def _exchange(index: int | tuple[int, int] | list[int]) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from app.feedback import feedback_directory
 from app.folders import Folders
-from app.server import check_writable, serve
+from app.server import check_writable, read_root_path, serve
 from llava_tuning.errors import UserError
 
 STORAGE = Path("/data")  # where a Space's storage is mounted
@@ -28,7 +28,7 @@ def main(model: str | Path, hub: Literal["folder", "hub", "openxlab"] = "folder"
     """
     try:
         host, port = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"), _port()
-        root_path = os.environ.get("GRADIO_ROOT_PATH", "")
+        root_path = read_root_path(os.environ.get("GRADIO_ROOT_PATH", ""), "GRADIO_ROOT_PATH")
         folders = Folders(runs=None, models=None, feedback=_votes())
         serve(str(_find(model, hub)), host, port, None, folders, root_path, Path(model).name)
     except UserError as error:

@@ -95,7 +95,7 @@ def serve(
     from llava_tuning.models.default import DEFAULT_NAME, resolve_model
 
     check_address(host, port)
-    check_root_path(root_path)
+    root_path = read_root_path(root_path)
     credentials = Credentials.from_environment()
     if remote is None and model != DEFAULT_NAME:
         resolve_model(model)
@@ -248,12 +248,16 @@ def check_writable(directory: Path) -> None:
         ) from None
 
 
-def check_root_path(root_path: str) -> None:
-    """
+def read_root_path(given: str, source: str = "--root-path") -> str:
+    """Such a path as /llava, without a slash at its end; empty where there is none.
+
+    Args:
+        source: the option or variable that gave it.
+
     Raises:
-        UserError: it is not empty, and not such a path as /llava.
+        UserError: it is no path.
     """
+    root_path = given.rstrip("/")
     if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
-        raise UserError(
-            f"--root-path {root_path}: not such a path as /llava; begin with / and end without one"
-        )
+        raise UserError(f"{source} {given}: not such a path as /llava; begin with / and give no site")
+    return root_path

@@ -16,20 +16,28 @@ _THUMB = {"up": "Like", "down": "Dislike", None: None}  # Gradio's names
 Shown = list[dict[str, str]]
 
 
-def shown(exchanges: Sequence[Exchange], language: Language, attentive: Collection[str] = ()) -> Shown:
+def shown(
+    exchanges: Sequence[Exchange],
+    language: Language,
+    attentive: Collection[str] = (),
+    goes_on: bool = False,
+) -> Shown:
     """Messages for the chatbot component: each exchange is two, so that their place tells the exchange.
 
     Args:
         attentive: models whose answers can be asked what they attended to.
+        goes_on: whether another exchange follows.
     """
     messages, pictures = [], False
     several = len({exchange.model for exchange in exchanges}) > 1
-    for exchange in exchanges:
+    for number, exchange in enumerate(exchanges, 1):
         answer = formatted(exchange.answer)
         pictures = pictures or bool(exchange.question.pictures)
         facts = [f"<b>{_literal(exchange.model)}</b>"] if several and exchange.model else []
         facts += [describe_usage(exchange.usage, language)] if exchange.usage else []
-        facts += [say("lt_unfinished", language)] if exchange.unfinished else []
+        if exchange.unfinished:
+            last = number == len(exchanges) and not goes_on  # the one that can be retried
+            facts.append(say("lt_unfinished_last" if last else "lt_unfinished", language))
         below = f'<p class="lt-usage">{" · ".join(facts)}</p>' if facts else ""
         if pictures and exchange.model in attentive:
             below += _look_button(exchange.look, language)

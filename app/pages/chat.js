@@ -7,8 +7,8 @@ const list = element.querySelector('.lt-kept');
 const hint = element.querySelector('.lt-hint');
 let current = null; // the conversation on the page, as kept
 let keeps = true;
-const deleted = new Set();
 const undo = element.querySelector('.lt-undo');
+let untold = '';
 const forks = new Map(); // by conversation, the id under which this window goes on with it
 
 // --- The conversation on the page ---------------------------------------------------------------------------
@@ -17,56 +17,95 @@ async function receive({ left, ...sent }) {
   sent.id = forks.get(sent.id) ?? sent.id;
   if (left) return receiveLeft(sent);
   if (sent.answer !== undefined) return receivePart(sent);
-  const before = current?.id === sent.id ? current : keeps ? await find(sent.id) : null;
-  const pictures = { ...before?.pictures, ...sent.pictures };
-  const same = JSON.stringify(before?.messages) === JSON.stringify(sent.messages);
-  current = { ...sent, pictures, used: same ? before.used : Date.now() };
+  const before = current?.id === sent.id ? current : null;
+  const kept = keeps ? await find(sent.id) : before;
+  const same = JSON.stringify(kept?.messages) === JSON.stringify(sent.messages);
+  const pictures = { ...before?.pictures, ...kept?.pictures, ...sent.pictures };
+  current = { ...sent, pictures, copy: kept?.copy ?? before?.copy, used: same ? kept.used : Date.now() };
   if (sent.messages.length) {
     sessionStorage.setItem(CURRENT, sent.id);
-    if (keeps && !same && !deleted.has(sent.id)) await keepOrFork();
-    if (sent.messages.length > (before?.messages.length ?? 0)) undo.replaceChildren(); // a question, not a vote
+    if (sent.messages.length > (kept?.messages?.length ?? 0)) undo.replaceChildren(); // a question, not a vote
+    if (same) bases.set(sent.id, sent.messages);
+    else if (keeps) await keepCurrent();
   } else {
     sessionStorage.removeItem(CURRENT);
-    if (before) await removeUnlessChanged(sent.id);
+    if (before) await removeEmpty(sent.id);
   }
   await show();
-  others.postMessage('changed');
+  if (untold && !sent.messages.at(-1)?.unfinished) { // while an answer is written, the server says other things
+    tell(untold, 'lt-note');
+    untold = '';
+  }
+  if (!same) others.postMessage('changed');
 }
 
 // What there is of the answer that is being written, should the page be closed before it is whole.
 async function receivePart({ id, answer }) {
-  if (current?.id !== id || deleted.has(id) || !current.messages.at(-1)?.unfinished) return;
+  if (current?.id !== id || !current.messages.at(-1)?.unfinished) return;
   const messages = [...current.messages.slice(0, -1), { ...current.messages.at(-1), content: answer }];
   current = { ...current, messages };
-  if (keeps) await keepOrFork();
+  if (keeps) await keepCurrent();
 }
 
 // Where another window went on with the same conversation, what this one writes becomes a conversation of its own.
-async function keepOrFork() {
-  if (await keep(current)) return;
-  const fork = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-  forks.set(current.id, fork);
-  trigger('fork', { id: current.id, fork });
-  current = { ...current, id: fork };
+async function keepCurrent() {
+  const mine = current;
+  const kept = await keep(mine);
+  if (current !== mine) return; // another conversation was begun meanwhile; what is left of this one comes as such
+  if (kept === 'deleted') return leaveDeleted();
+  if (kept !== 'forked') return JSON.stringify(kept.messages) !== JSON.stringify(current.messages) && catchUp();
+  const copy = await copyOf(mine);
+  if (current !== mine) return;
+  current = copy;
+  forks.set(mine.id, current.id);
+  trigger('fork', { id: mine.id, fork: current.id });
   await keep(current);
-  sessionStorage.setItem(CURRENT, fork);
-  tell(texts.lt_forked, 'lt-note');
+  sessionStorage.setItem(CURRENT, current.id);
+  untold = texts.lt_forked;
+}
+
+async function copyOf(one) {
+  const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+  const copies = (await all()).filter(({ title }) => title === one.title).map(({ copy }) => copy ?? 1);
+  return { ...one, id: bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(''), copy: 1 + Math.max(1, ...copies) };
+}
+
+function leaveDeleted() {
+  current = null;
+  trigger('fresh', { deleted: true });
+}
+
+// Shows what another window made of this conversation; what is still being written there, only when asked for.
+async function catchUp(unfinished = false) {
+  const kept = keeps && current?.messages.length ? await find(current.id) : null;
+  if (kept?.deleted) return leaveDeleted();
+  if (!kept || JSON.stringify(kept.messages) === JSON.stringify(current.messages)) return;
+  if (unfinished || !kept.messages.at(-1).unfinished) sendBack(kept, true);
 }
 
 // An answer that was cut off because another conversation was opened, or this one deleted.
 async function receiveLeft(sent) {
-  if (keeps && !deleted.has(sent.id)) await keep({ ...sent, used: Date.now() });
+  if (!keeps) return;
+  const kept = await find(sent.id);
+  const left = { ...sent, pictures: { ...kept?.pictures, ...sent.pictures }, copy: kept?.copy, used: Date.now() };
+  if ((await keep(left)) === 'forked') await keep(await copyOf(left));
   await show();
+  others.postMessage('changed');
 }
 
 async function reopen(id) {
   const kept = await find(id);
-  if (!kept) return show();
+  if (!kept?.messages) return show();
   forks.delete(id);
-  revisions.set(id, kept.revision);
-  const messages = structuredClone(kept.messages);
-  for (const part of pictureParts(messages)) part.image_url.url = kept.pictures[part.image_url.url] ?? '';
-  trigger('reopen', { id, messages });
+  bases.set(id, kept.messages);
+  sendBack(kept, false);
+}
+
+// The server takes what is kept for its own; to `refresh` not while it writes an answer, which comes here afterwards.
+function sendBack({ id, messages, pictures }, refresh) {
+  const whole = structuredClone(messages);
+  for (const part of pictureParts(whole)) part.image_url.url = pictures[part.image_url.url] ?? '';
+  trigger('reopen', { id, messages: whole, refresh });
 }
 
 // --- The list -----------------------------------------------------------------------------------------------
@@ -79,11 +118,14 @@ function button(className, label, text) {
   return made;
 }
 
+// Those that two windows made of one are told apart.
+const titleOf = ({ title, copy }) => (copy > 1 ? `(${copy}) ${title}` : title);
+
 async function show() {
   const kept = keeps ? await all() : [];
   const focused = list.contains(document.activeElement) && document.activeElement.closest('li')?.dataset.id;
-  list.replaceChildren(...kept.map(({ id, title }) => {
-    const item = document.createElement('li');
+  list.replaceChildren(...kept.map((one) => {
+    const [id, title, item] = [one.id, titleOf(one), document.createElement('li')];
     item.dataset.id = id;
     const open = button('lt-open', '', title);
     open.title = title;
@@ -101,15 +143,17 @@ list.addEventListener('click', async (event) => {
   if (!id) return;
   if (event.target.matches('.lt-delete')) {
     const [gone, wasOpen] = [await find(id), id === current?.id];
-    deleted.add(id);
-    await remove(id);
-    if (wasOpen) trigger('fresh');
+    await bury(id);
+    if (wasOpen) {
+      current = null;
+      trigger('fresh', { deleted: false });
+    }
     await show();
-    if (gone) offerUndo(gone, wasOpen);
+    if (gone?.messages) offerUndo(gone, wasOpen);
     others.postMessage('changed');
   } else {
     closePanels();
-    if (id !== current?.id) await reopen(id);
+    turn = turn.then(() => (id === current?.id ? catchUp(true) : reopen(id))).catch(console.error);
   }
 });
 
@@ -117,24 +161,23 @@ function offerUndo(gone, wasOpen) {
   const back = button('lt-take-back', '', texts.lt_undo);
   back.addEventListener('click', async () => {
     undo.replaceChildren();
-    deleted.delete(gone.id);
     await restore(gone);
     if (wasOpen && !current?.messages.length) await reopen(gone.id);
     await show();
     list.querySelector(`li[data-id="${gone.id}"] .lt-open`)?.focus();
     others.postMessage('changed');
   });
-  const said = document.createElement('span');
-  said.textContent = texts.lt_deleted.replace('{title}', gone.title);
-  said.title = gone.title;
-  undo.replaceChildren(said, back);
+  const words = document.createElement('span');
+  words.textContent = texts.lt_deleted.replace('{title}', titleOf(gone));
+  words.title = titleOf(gone);
+  undo.replaceChildren(words, back);
   back.focus();
 }
 
 // --- Begin --------------------------------------------------------------------------------------------------
 const others = new BroadcastChannel('lt-conversations'); // the same list in another tab
-others.onmessage = () => show();
 let turn = Promise.resolve();
+others.onmessage = () => { turn = turn.then(() => Promise.all([show(), catchUp()])).catch(console.error); };
 watch('value', () => {
   const sent = props.value;
   if (sent?.id) turn = turn.then(() => receive(sent)).catch(console.error);
@@ -143,6 +186,7 @@ watch('value', () => {
 window.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
 opened.catch(() => { keeps = false; }).then(async () => {
   await show();
+  if (keeps) forgetDeleted().catch(console.error);
   const last = sessionStorage.getItem(CURRENT);
   if (last && keeps) await reopen(last);
 });

@@ -12,7 +12,7 @@ from app.answering import Updates
 from app.handlers import Handlers
 from app.mark import EYE
 from app.pages.chat_settings import build_settings
-from app.pages.events import AT_ONCE, STREAMED
+from app.pages.events import ASKED, AT_ONCE, STREAMED
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
 from app.uploads import PICTURE_TYPES
 
@@ -73,14 +73,14 @@ def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18
     settings = [picker, *fields]
     out = [chatbot, box, status, kept]
     # Without Gradio's preprocessing: pictures are decoded in one place, which says what is wrong with them.
-    box.submit(handlers.ask, [box, *settings], out, preprocess=False, **STREAMED)
+    box.submit(handlers.ask, [box, *settings], out, preprocess=False, **ASKED)
     for card, sample in cards:
         words = f"document.getElementById('{card.elem_id}').innerText.trim()"  # in the language of the page
         js = f"(box, ...rest) => [{{text: {words}, files: []}}, ...rest]"
         listener = _asking_about(handlers, sample)
-        card.click(listener, [box, *settings], out, js=js, preprocess=False, **STREAMED)
-    chatbot.retry(handlers.retry, settings, out, preprocess=False, **STREAMED)
-    chatbot.edit(handlers.edit, settings, out, preprocess=False, **STREAMED)
+        card.click(listener, [box, *settings], out, js=js, preprocess=False, **ASKED)
+    chatbot.retry(handlers.retry, settings, out, preprocess=False, **ASKED)
+    chatbot.edit(handlers.edit, settings, out, preprocess=False, **ASKED)
     chatbot.undo(handlers.undo, None, out, **AT_ONCE)
     chatbot.like(handlers.vote, None, out, **AT_ONCE)
     chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")

@@ -1,8 +1,10 @@
 // Conversations that the browser keeps, in IndexedDB; their pictures apart, so that the list is read without them.
-// One is `{id, title, used, revision, messages, pictures}`: OpenAI's messages, whose pictures are names in `pictures`.
-// Each write changes `revision`, so that a window notices what another one wrote since.
+// One is `{id, title, copy, used, messages, pictures}`: OpenAI's messages, whose pictures are names in `pictures`; `copy`
+// counts those that two windows made of one. Of one that was deleted `{id, deleted}` stays for a day, so that no other
+// window brings it back.
 const MOST = 200; // conversations kept; those used longest ago go
-const revisions = new Map(); // by conversation, what this window read or wrote last
+const DAY_MS = 86_400_000;
+const bases = new Map(); // by conversation, the messages that this window's server and the browser last agreed on
 
 const pictureParts = (messages) =>
   messages.flatMap((message) => (Array.isArray(message.content) ? message.content : []))
@@ -32,37 +34,52 @@ async function all() {
     const request = conversations.getAll();
     return () => request.result;
   });
-  return kept.sort((a, b) => b.used - a.used);
+  return kept.filter((one) => !one.deleted).sort((a, b) => b.used - a.used);
 }
 
+// With its pictures; of one that was deleted `{id, deleted}`.
 const find = (id) => inStores('readonly', (conversations, pictures) => {
   const [one, its] = [conversations.get(id), pictures.get(id)];
   return () => one.result && { ...one.result, pictures: its.result?.pictures ?? {} };
 });
 
-// Calls `act`, unless another window wrote this conversation since; whether it did.
-async function unlessChanged(id, act) {
-  return inStores('readwrite', (conversations, pictures) => {
-    let acted = false;
-    const before = conversations.get(id);
-    before.onsuccess = () => {
-      if (before.result && before.result.revision !== revisions.get(id)) return;
-      acted = true;
-      act(conversations, pictures);
-    };
-    return () => acted;
+// A conversation's words, without the votes on them.
+const said = (messages) => JSON.stringify(messages.map(({ vote, ...message }) => message));
+
+// Two windows' versions of a conversation as one, `base` being what both came from: the one that went on, with the votes
+// of both. Null where both went on.
+function merge(base, mine, theirs) {
+  const newer = [said(base), said(mine.messages)].includes(said(theirs.messages)) ? mine : theirs;
+  if (newer === theirs && said(mine.messages) !== said(base)) return null;
+  const messages = newer.messages.map((message, number) => {
+    const [here, there] = [mine.messages[number], theirs.messages[number]];
+    if (!here || !there || said([here]) !== said([there])) return message;
+    const { vote, ...rest } = message;
+    const merged = here.vote !== base[number]?.vote ? here.vote : there.vote;
+    return merged ? { ...rest, vote: merged } : rest;
   });
+  return { ...newer, messages };
 }
 
+// Resolves to what is kept now, `'deleted'` where that was done to it, `'forked'` where another window went on with it.
 async function put({ pictures: its, ...one }) {
-  const used = pictureParts(one.messages).map((part) => part.image_url.url);
-  const revision = Math.random();
-  const done = await unlessChanged(one.id, (conversations, pictures) => {
-    conversations.put({ ...one, revision });
-    pictures.put({ id: one.id, pictures: Object.fromEntries(used.map((name) => [name, its[name]])) });
+  const result = await inStores('readwrite', (conversations, pictures) => {
+    let written;
+    const [before, drawn] = [conversations.get(one.id), pictures.get(one.id)];
+    drawn.onsuccess = () => {
+      const theirs = before.result;
+      written = theirs?.deleted ? 'deleted' : theirs ? merge(bases.get(one.id) ?? [], one, theirs) ?? 'forked' : one;
+      if (typeof written === 'string') return;
+      const [known, used] = [{ ...drawn.result?.pictures, ...its }, pictureParts(written.messages)];
+      conversations.put(written);
+      pictures.put({
+        id: one.id, pictures: Object.fromEntries(used.map((part) => [part.image_url.url, known[part.image_url.url]])),
+      });
+    };
+    return () => written;
   });
-  if (done) revisions.set(one.id, revision);
-  return done;
+  if (typeof result !== 'string') bases.set(one.id, one.messages);
+  return result;
 }
 
 const remove = (id) => inStores('readwrite', (conversations, pictures) => {
@@ -70,26 +87,34 @@ const remove = (id) => inStores('readwrite', (conversations, pictures) => {
   pictures.delete(id);
 });
 
-const removeUnlessChanged = (id) => unlessChanged(id, (conversations, pictures) => {
-  conversations.delete(id);
+// As a visitor wants it, not to make room.
+const bury = (id) => inStores('readwrite', (conversations, pictures) => {
+  conversations.put({ id, deleted: Date.now() });
   pictures.delete(id);
 });
 
-// What `find` returned before it was removed; nothing where another window wrote it anew.
-const restore = ({ pictures: its, ...one }) => inStores('readwrite', (conversations, pictures) => {
-  const now = conversations.get(one.id);
-  now.onsuccess = () => {
-    if (now.result) return;
-    conversations.put(one);
-    pictures.put({ id: one.id, pictures: its });
+// A conversation without a question, unless another window went on with it.
+const removeEmpty = (id) => inStores('readwrite', (conversations, pictures) => {
+  const before = conversations.get(id);
+  before.onsuccess = () => {
+    if (!before.result?.messages || said(before.result.messages) !== said(bases.get(id) ?? [])) return;
+    conversations.delete(id);
+    pictures.delete(id);
   };
 });
 
-// False where another window wrote it since this one read it: nothing is overwritten.
+// What `find` returned before it was buried.
+const restore = ({ pictures: its, ...one }) => inStores('readwrite', (conversations, pictures) => {
+  conversations.put(one);
+  pictures.put({ id: one.id, pictures: its });
+});
+
+// As `put`; those used longest ago make room.
 async function keep(conversation) {
+  let kept;
   for (;;) {
     try {
-      if (!(await put(conversation))) return false;
+      kept = await put(conversation);
       break;
     } catch (error) {
       const oldest = (await all()).filter((one) => one.id !== conversation.id).pop();
@@ -98,5 +123,14 @@ async function keep(conversation) {
     }
   }
   for (const old of (await all()).slice(MOST)) await remove(old.id);
-  return true;
+  return kept;
 }
+
+const forgetDeleted = () => inStores('readwrite', (conversations) => {
+  const request = conversations.openCursor();
+  request.onsuccess = () => {
+    const cursor = request.result;
+    if (cursor?.value.deleted < Date.now() - DAY_MS) cursor.delete();
+    cursor?.continue();
+  };
+});

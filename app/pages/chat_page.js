@@ -24,7 +24,10 @@ page.addEventListener('click', (event) => {
   } else if (event.target.closest('.lt-close, .lt-fresh') || event.target.matches('.lt-panel.lt-shown')) {
     closePanels();
   }
-  if (event.target.closest('.lt-fresh')) trigger('fresh');
+  if (event.target.closest('.lt-fresh')) {
+    current = null;
+    trigger('fresh', { deleted: false });
+  }
 });
 page.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') closePanels();

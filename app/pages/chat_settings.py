@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ COURSE = GenerationSettings(max_new_tokens=2048, temperature=0.1, top_p=0.75)  #
 
 
 def build_settings(text: gr.I18n) -> list[Any]:
-    """The fields, in the order in which `app.handlers.read_settings` takes them."""
+    """The fields, in the order in which `read_settings` takes them."""
     with gr.Row(elem_classes="lt-presets"):
         course = gr.Button(text("lt_course"), size="sm", min_width=0, elem_id="lt-course")
         reset = gr.Button(text("lt_reset"), size="sm", min_width=0, elem_id="lt-reset")
@@ -51,3 +52,24 @@ def _slider(text: gr.I18n, name: str, low: float, high: float, step: float) -> g
         elem_id=f"lt-{name.replace('_', '-')}",
         buttons=[],
     )
+
+
+def read_settings(given: Sequence[Any]) -> tuple[str, GenerationSettings]:
+    """(system prompt, settings) from the page's fields.
+
+    Args:
+        given: system prompt, temperature, top-p, maximum new tokens, repetition penalty; the seed as text.
+
+    Raises:
+        TypeError, ValueError, OverflowError: a field is empty or holds no number.
+        UserError: a number is out of its range.
+    """
+    system, temperature, top_p, length, penalty, seed = given
+    numbers = GenerationSettings(
+        max_new_tokens=int(length),
+        temperature=float(temperature),
+        top_p=float(top_p),
+        repetition_penalty=float(penalty),
+        seed=int(seed) if (seed or "").strip() else None,
+    )
+    return (system or "").strip(), numbers

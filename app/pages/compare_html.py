@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import sys
 import time
 from typing import Any
 
 from app.comparison import VOTES, Comparison, Piece, Side
 from app.engine import Waiting
 from app.markdown import formatted, verbatim
-from app.models import Loading
+from app.models import LoadError, Loading, NoSuchModelError
 from app.pages.words import Words
 from app.status import TYPING
 from llava_tuning.inference.backend import ChatMessage, Finished
@@ -43,9 +44,8 @@ class Growing:
             side.note = "" if alias else self._result(piece)  # speed tells who it is
         else:
             self.ended = True
-            said = words.explain(piece)
             side.note = ""
-            self._wrong = said.replace(side.model, alias) if alias else said
+            self._wrong = _hidden(piece, side.model, alias, words) if alias else words.explain(piece)
 
     def _result(self, finished: Finished) -> str:
         if finished.answer_tokens is None or self._began is None:
@@ -76,6 +76,14 @@ class Growing:
         self._side.shown, self._question = self.drawn(), []
         self._text = self._wrong = ""
         return whole
+
+
+def _hidden(error: Exception, model: str, alias: str, words: Words) -> str:
+    """What went wrong, without the model's name. A file's path would tell it too: that is in the terminal."""
+    if isinstance(error, (LoadError, NoSuchModelError)):
+        print(f"compare: {model}: {error}", file=sys.stderr, flush=True)
+        return words.plain("lt_side_not_loaded", name=alias)
+    return words.explain(error).replace(model, alias)
 
 
 def head(comparison: Comparison, number: int) -> str:

@@ -8,3 +8,6 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 AT_ONCE: dict[str, Any] = QUIET | {"queue": False}
 # The engine queues; were Gradio to do it, nobody could say how many are before you, or stop in line.
 STREAMED: dict[str, Any] = QUIET | {"concurrency_limit": None}
+# Gradio would drop a question without a word while the answer before it, stopped already, still ends; the
+# handlers say so where one is being written.
+ASKED: dict[str, Any] = STREAMED | {"trigger_mode": "multiple"}

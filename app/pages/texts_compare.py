@@ -21,6 +21,8 @@ ENGLISH = {
     "lt_voted": "Vote kept: {vote}.",
     "lt_side_loading": "loading …",
     "lt_side_waiting": "questions before yours: {ahead}",
+    "lt_side_not_loaded": "Model {name} cannot be loaded. Why is shown when you ask without hidden names, "
+    "and in the terminal that runs the app.",
     "lt_side_done": "{tokens} tok · {speed} tok/s",
     "lt_side_cut": "cut off after {tokens} tok",
     "lt_same_models": "Choose two different models.",
@@ -56,6 +58,7 @@ CHINESE = {
     "lt_voted": "已保存投票：{vote}。",
     "lt_side_loading": "正在加载……",
     "lt_side_waiting": "你前面还有 {ahead} 个问题",
+    "lt_side_not_loaded": "无法加载模型 {name}。取消隐藏名称后再提问即可看到原因；运行本应用的终端中也有。",
     "lt_side_done": "{tokens} tok · {speed} tok/秒",
     "lt_side_cut": "在 {tokens} tok 后截断",
     "lt_same_models": "请选择两个不同的模型。",

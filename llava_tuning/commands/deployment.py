@@ -42,7 +42,10 @@ def space(
     title: Title = None,
     license: Annotated[
         str | None,
-        typer.Option(help="Licence of the Space, e.g. apache-2.0.", show_default="other"),
+        typer.Option(
+            help="Licence that the Space's page shows, as the hub names it, e.g. cc-by-4.0.",
+            show_default="other; apache-2.0 for the embedded default",
+        ),
     ] = None,
     replace: Replace = False,
 ) -> None:
@@ -52,9 +55,10 @@ def space(
     if public and push is None:
         raise typer.BadParameter("says who sees an uploaded Space; add --push", param_hint="--public")
     if push is not None:
-        check_push(push)
+        check_push(push, model)
     source = write_space(model, out, hardware or "cpu-basic", title, license, replace)
-    where = "on the hub, not looked at here" if source.directory is None else "a copy"
+    asked = "the hub has it" if push is not None else "not checked; --push asks the hub whether it has it"
+    where = asked if source.directory is None else "a copy"
     typer.echo(f"wrote {out}, a Space for {source.repository or source.directory} ({where})")
     if push is not None:
         typer.echo(f"uploaded to {push_space(out, push, hardware, public)}")

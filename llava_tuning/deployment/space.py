@@ -14,7 +14,7 @@ from llava_tuning.deployment.folder import new_folder, pinned_version, requireme
 from llava_tuning.deployment.source import ModelSource, find_source
 from llava_tuning.errors import UserError
 from llava_tuning.models.default import DEFAULT_NAME
-from llava_tuning.models.hub import HUB_ID
+from llava_tuning.models.hub import HUB_ID, check_hub_id, check_model_repository
 
 ZERO_GPU = "zero-a10g"  # the hub's name for ZeroGPU, whatever cards it has now
 PYTHON = "3.11"
@@ -69,6 +69,8 @@ def write_space(
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
         raise UserError(f"--license {licence}: not an identifier of the hub's; give one such as apache-2.0")
     source = find_source(model)
+    if source.repository is not None:
+        check_hub_id(source.repository)
     title = title or f"LLaVA Tuning · {source.name}"
     zero = hardware == ZERO_GPU
     with new_folder(out, replace) as folder:
@@ -96,11 +98,11 @@ def check_hardware(hardware: str) -> str:
     return chosen
 
 
-def check_push(repository: str) -> None:
-    """Find out before anything is written whether it can be uploaded.
+def check_push(repository: str, model: str) -> None:
+    """Find out before anything is written whether it can be uploaded, and whether the hub has the model.
 
     Raises:
-        UserError: not owner/name, or nobody is logged in.
+        UserError: not owner/name, nobody is logged in, or `model` is a repository that the hub has not.
     """
     from huggingface_hub import get_token
 
@@ -108,6 +110,8 @@ def check_push(repository: str) -> None:
         raise UserError(f"--push {repository}: not the name of a Space; give owner/name")
     if get_token() is None:
         raise UserError("--push: nobody is logged in; run `hf auth login`, or set HF_TOKEN")
+    if (repository_of_model := find_source(model).repository) is not None:
+        check_model_repository(repository_of_model)
 
 
 def push_space(folder: Path, repository: str, hardware: str | None = None, public: bool = False) -> str:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from llava_tuning.errors import UserError
 
 GIGABYTE = 10**9
+MAKE_AGAIN = "export, prepare or download the model again"  # whichever it came from
 _NAMES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -43,7 +44,7 @@ class Checkpoint:
         for shard in self.shards:
             for name, info in file_tensors(shard).items():
                 if name in self.tensors:
-                    raise UserError(f"{shard}: {name} is in two shards; download the checkpoint again")
+                    raise UserError(f"{shard}: {name} is in two shards; {MAKE_AGAIN}")
                 self.tensors[name] = info
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
@@ -139,9 +140,9 @@ def read_config(directory: str | Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); download it again") from None
+        raise UserError(f"{path}: not valid JSON ({error}); {MAKE_AGAIN}") from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: not a model configuration; download it again")
+        raise UserError(f"{path}: not a model configuration; {MAKE_AGAIN}")
     return config
 
 
@@ -166,10 +167,10 @@ def _find_shards(directory: Path) -> list[Path]:
             try:
                 files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
             except (ValueError, KeyError, TypeError, AttributeError):
-                raise UserError(f"{index}: not an index of shards; download it again") from None
+                raise UserError(f"{index}: not an index of shards; {MAKE_AGAIN}") from None
             missing = [file for file in files if not (directory / file).is_file()]
             if missing:
-                raise UserError(f"{directory}: shards {some_names(missing)} are missing; download them")
+                raise UserError(f"{directory}: shards {some_names(missing)} are missing; {MAKE_AGAIN}")
             return [directory / file for file in files]
         if (directory / name).is_file():
             return [directory / name]
@@ -184,7 +185,7 @@ def _safetensors_infos(path: Path) -> dict[str, TensorInfo]:
                 part = file.get_slice(name)
                 infos[name] = TensorInfo(tuple(part.get_shape()), _DTYPES[part.get_dtype()])
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not readable as safetensors ({error}); download it again") from None
+        raise UserError(f"{path}: not readable as safetensors ({error}); {MAKE_AGAIN}") from None
     except KeyError as error:
         raise UserError(f"{path}: holds {error} tensors; take an unquantised checkpoint") from None
     return infos

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from llava_tuning.errors import UserError
@@ -20,6 +22,43 @@ def download(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
     Raises:
         UserError: the hub cannot be reached, or has no such repository, revision or permission.
     """
+    with _explained(repo_id, revision):
+        return _download(repo_id, revision)
+
+
+def check_hub_id(repo_id: str) -> None:
+    """Find out without the network whether a name can be a repository's.
+
+    Raises:
+        UserError: it cannot; says what the hub's rules are.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id}: not a valid hub id ({error}); give owner/name") from None
+
+
+def check_model_repository(repo_id: str) -> None:
+    """Ask the hub whether it has such a model, in the format that this project reads.
+
+    Raises:
+        UserError: it has not, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with _explained(repo_id, None):
+        info = HfApi().model_info(repo_id, timeout=15)
+    files = {sibling.rfilename for sibling in info.siblings or []}
+    if "config.json" not in files:
+        raise UserError(f"{repo_id}: holds no config.json; give a repository that `export` has filled")
+
+
+@contextmanager
+def _explained(repo_id: str, revision: str | None) -> Iterator[None]:
+    """Whatever the hub's library raises within becomes a UserError."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -28,7 +67,8 @@ def download(repo_id: str, revision: str | None = None) -> tuple[Path, str]:
     )
 
     try:
-        return _download(repo_id, revision)
+        yield
+        return
     except GatedRepoError:
         remedy = "is gated; ask for access on its page, then log in with `hf auth login`"
     except RepositoryNotFoundError:

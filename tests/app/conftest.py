@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -62,6 +63,23 @@ def chat_page() -> type[ChatPage]:
     return ChatPage
 
 
+_UNTIL_A_PART_IS_KEPT = """async (most) => {
+    const open = indexedDB.open('llava-tuning');
+    await new Promise((done) => { open.onsuccess = done; });
+    for (;;) {
+        const request = open.result.transaction('conversations').objectStore('conversations').getAll();
+        await new Promise((done) => { request.onsuccess = done; });
+        const last = request.result.map((one) => one.messages?.at(-1));
+        const part = last.find((message) => message?.unfinished && message.content.length > most);
+        if (part) {
+            open.result.close();
+            return part.content.length;
+        }
+        await new Promise((done) => setTimeout(done, 50));
+    }
+}"""
+
+
 class ChatPage:
     """The chat as a visitor uses it."""
 
@@ -106,9 +124,19 @@ class ChatPage:
         self.page.click("#lt-list .lt-fresh")
         self.page.locator("#lt-cards").wait_for()
 
+    def wait_for_kept_part(self, longer_than: int = 0) -> int:
+        """Until the browser keeps so many characters of an unfinished answer; how many there are."""
+        return int(self.page.evaluate(_UNTIL_A_PART_IS_KEPT, longer_than))
+
     def settle(self) -> None:
         """Let a growing answer, if one still grows, show it."""
         self.page.wait_for_timeout(1500)
+
+
+@pytest.fixture
+def feedback_folder(app) -> Path:
+    """Where the running app says that it stores votes."""
+    return Path(re.search(r"votes on answers go to (.+)", app.output)[1])
 
 
 @pytest.fixture

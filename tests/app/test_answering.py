@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from app.answering import Asking, Updates, answer
+from app.answering import SAME, Asking, Updates, answer
 from app.chats import Chat, Exchange, Question
 from app.engine import MAX_WAITING, Engine
-from app.models import Shelf
+from app.feedback import Feedback
+from app.handlers import Handlers
+from app.models import LoadError, Shelf
 from app.strings import explain
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import (
+    BlindModelError,
     BusyError,
     ChatMessage,
     Finished,
@@ -128,7 +133,7 @@ def test_a_full_line_is_told():
 
 def test_while_an_answer_is_written_another_question_is_refused():
     chat = Chat()
-    chat.begin()
+    chat.begin(0)
     _, last = ask(Raising(["x"]), chat=chat, number=0)
     assert "wait for it or stop it" in last.status and chat.exchanges == ()
 
@@ -166,3 +171,88 @@ def test_a_model_that_is_not_on_the_shelf_is_refused_in_words():
     last = list(answer(Shelf(Engine(Raising(["x"]))), question_to(chat, model="../secret")))[-1]
     assert "there is no model" in last.status and chat.exchanges == ()
     assert last.box["value"]["text"] == "Why?"
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        ([], RemoteError("the model's server cannot be reached"), "cannot be reached"),
+        (["Half of "], MemoryFullError("full"), "memory"),
+        ([" "], None, "nothing to say"),
+    ],
+)
+def test_an_earlier_answer_stays_where_another_fails(words, error, said):
+    earlier = Exchange(Question("Why?"), "Because.", vote="up", model="raising")
+    chat = Chat(exchanges=(BEFORE, earlier, BEFORE))
+    chat, last = ask(Raising(words, error), chat=chat, number=1)
+    assert chat.exchanges == (BEFORE, earlier, BEFORE) and said in last.status
+    assert [message["content"] for message in last.kept["messages"][1::2]] == ["Hi.", "Because.", "Hi."]
+    assert "Because." in last.chatbot["value"][3]["content"]
+
+
+def test_an_earlier_answer_stays_where_another_is_stopped_at_once():
+    chat = Chat(exchanges=(BEFORE,))
+
+    class Slow(Raising):
+        def stream(self, messages, settings, cancel=None):
+            chat.stop()
+            yield from ()
+            return Finished("cancelled", 1, 0)
+
+    _, last = ask(Slow([]), chat=chat, number=0)
+    assert chat.exchanges == (BEFORE,) and "Stopped." in last.status
+
+
+def test_the_browser_keeps_an_earlier_answer_until_there_are_words_of_another():
+    chat = Chat(exchanges=(BEFORE,))
+    asked, growing, *_ = answer(Shelf(Engine(Raising(["Now", "."]))), question_to(chat, 0))
+    assert asked.kept == SAME
+    assert [message["content"] for message in growing.kept["messages"]] == ["Be brief.", "Why?", "Now"]
+    assert growing.kept["messages"][-1]["unfinished"]
+
+
+def test_another_conversation_leaves_an_earlier_answer_that_nothing_replaced():
+    chat = Chat(exchanges=(BEFORE,))
+    updates = answer(Shelf(Engine(Raising([]))), question_to(chat, 0))
+    next(updates)
+    chat.replace(Chat())
+    assert [update.kept for update in updates] == [SAME]
+
+
+def handlers_of(chat: Chat, tmp_path) -> tuple[Handlers, Any]:
+    handlers = Handlers(Shelf(Engine(Raising(["x"]))), Feedback(tmp_path))
+    handlers.chats._all["session"] = chat
+    return handlers, SimpleNamespace(session_hash="session", headers={})
+
+
+def test_a_vote_during_an_answer_leaves_the_browsers_copy_alone(tmp_path):
+    """The question that is being answered is not among the exchanges, but the browser has it."""
+    chat = Chat(exchanges=(BEFORE,))
+    handlers, request = handlers_of(chat, tmp_path)
+    thumb: Any = SimpleNamespace(index=1, liked=True)
+    chat.begin(1)
+    assert handlers.vote(request, thumb).kept == SAME
+    assert chat.exchanges[0].vote == "up"
+    chat.cancel = None
+    assert handlers.vote(request, thumb).kept["messages"][-1]["vote"] == "up"
+
+
+def test_an_answer_being_written_takes_no_vote_and_says_so(tmp_path):
+    chat = Chat(exchanges=(BEFORE, BEFORE))
+    handlers, request = handlers_of(chat, tmp_path)
+    chat.begin(1)  # the second answer anew
+    said = handlers.vote(request, cast(Any, SimpleNamespace(index=3, liked=True)))
+    assert "once it is whole" in said.status and said.chatbot["feedback_value"] == [None]
+    assert chat.exchanges == (BEFORE, BEFORE) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "english", "chinese"),
+    [
+        (LoadError("model.safetensors: cut off"), "This model cannot be loaded", "无法加载此模型"),
+        (BlindModelError("remove the picture"), "This model reads text only", "此模型只能阅读文字"),
+    ],
+)
+def test_a_model_that_does_not_answer_is_told_in_the_visitors_language(error, english, chinese):
+    assert explain(error, "en").startswith(english) and str(error) in explain(error, "en")
+    assert explain(error, "zh").startswith(chinese) and str(error) in explain(error, "zh")

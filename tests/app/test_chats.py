@@ -38,7 +38,7 @@ def test_sessions_are_apart_and_leaving_stops_and_forgets():
     chat = visitors.of("a")
     assert chat is visitors.of("a")
     assert visitors.of("b") is not chat and visitors.of("b").id != chat.id
-    cancel = chat.begin()
+    cancel = chat.begin(0)
     visitors.forget("a")
     assert cancel.is_set() and not chat.finish(cancel)
     assert visitors.of("a") is not chat
@@ -48,7 +48,7 @@ def test_the_oldest_conversation_goes_when_there_are_too_many(monkeypatch):
     monkeypatch.setattr(chats, "MAX_CHATS", 2)
     visitors = Chats()
     oldest = visitors.of("a")
-    cancel = oldest.begin()
+    cancel = oldest.begin(0)
     visitors.of("b")
     visitors.of("c")
     assert cancel.is_set()
@@ -162,3 +162,32 @@ def test_a_conversation_takes_no_more_pictures_than_can_be_opened_again(tmp_path
     Image.new("RGB", (4, 4)).save(path)
     (found,) = handlers.ask(request, {"text": "One more?", "files": [{"path": str(path)}]})
     assert "50 pictures at most" in found.status and handlers.chats.of("a").exchanges == (full,)
+
+
+def test_only_the_last_answer_offers_to_be_retried(chat):
+    cut = replace(chat.exchanges[1], unfinished=True)
+    messages = shown([cut, cut], "en")
+    assert "Not finished" in messages[1]["content"] and "Retry" not in messages[1]["content"]
+    assert "Retry writes it anew" in messages[3]["content"]
+    assert "Retry" not in str(shown([cut], "en", goes_on=True))
+
+
+def test_another_windows_turns_do_not_interrupt_an_answer(chat, tmp_path):
+    """A page sends back what another window made of its conversation; not into an answer or another one."""
+    shelf: Any = SimpleNamespace(attentive=frozenset, names=list)
+    handlers = Handlers(shelf, Feedback(tmp_path))
+    mine = handlers.chats.of("a")
+    mine.replace(Chat(id=chat.id, exchanges=chat.exchanges[:1]))
+    request: Any = SimpleNamespace(session_hash="a", headers={})
+    messages = messages_of("", chat.exchanges)
+
+    def reopen(name: str) -> int:
+        event: Any = SimpleNamespace(id=name, messages=messages, refresh=True)
+        handlers.reopen(request, event)
+        return len(mine.exchanges)
+
+    cancel = mine.begin(1)
+    assert reopen(chat.id) == 1 and not cancel.is_set()
+    mine.finish(cancel)
+    assert reopen("another") == 1
+    assert reopen(chat.id) == 2

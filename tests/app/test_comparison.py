@@ -12,7 +12,7 @@ from PIL import Image
 
 from app.comparison import Comparison, Votes, picture_hash
 from app.engine import Engine, Waiting
-from app.models import Loading, Shelf
+from app.models import LoadError, Loading, NoSuchModelError, Shelf
 from app.pages.compare_batch import BatchHandlers, Row, _write_csv
 from app.pages.compare_handlers import CompareHandlers
 from app.pages.compare_html import Growing
@@ -116,6 +116,20 @@ def test_what_tells_models_apart_is_not_said_before_a_blind_vote(piece):
     assert side.note == ""
     Growing(side, [], words).take(piece, "")
     assert side.note
+
+
+@pytest.mark.parametrize("error", [LoadError, NoSuchModelError])
+def test_a_model_that_cannot_be_loaded_does_not_tell_its_name_before_a_blind_vote(error, capsys):
+    side, other = Comparison.of(("momo", "lulu"), True).sides
+    broken = error(f"/models/{side.model}/model.safetensors: cut off; choose one of {other.model}")
+    growing = Growing(side, [], Words("en"))
+    growing.take(broken, "A")
+    (said,) = growing.drawn()
+    assert "Model A cannot be loaded" in said["content"] and "without hidden names" in said["content"]
+    assert not any(word in said["content"] for word in ("momo", "lulu", "safetensors"))
+    assert f"{side.model}: /models/{side.model}/model.safetensors: cut off" in capsys.readouterr().err
+    growing.take(broken, "")
+    assert "cut off" in growing.drawn()[0]["content"]
 
 
 def test_a_spreadsheet_computes_nothing_of_an_answer(tmp_path, monkeypatch):

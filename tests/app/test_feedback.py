@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,6 @@ from llava_tuning.data.check import check_file
 from llava_tuning.data.convert import convert_file
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
-
-
-@pytest.fixture
-def feedback_folder(app) -> Path:
-    """Where the running app says that it stores votes."""
-    return Path(re.search(r"votes on answers go to (.+)", app.output)[1])
 
 
 def votes(directory: Path) -> list[dict]:

@@ -40,7 +40,7 @@ def test_its_environment_says_otherwise(served, monkeypatch, tmp_path):
     monkeypatch.setattr(
         "llava_tuning.models.hub.download", lambda repository: (tmp_path / repository, "c0ffee")
     )
-    for name, value in (("SERVER_NAME", "127.0.0.1"), ("SERVER_PORT", "48000"), ("ROOT_PATH", "/llava")):
+    for name, value in (("SERVER_NAME", "127.0.0.1"), ("SERVER_PORT", "48000"), ("ROOT_PATH", "/llava/")):
         monkeypatch.setenv(f"GRADIO_{name}", value)
     hosted.main("ada/momo", "hub")
     model, host, port, _, folders, root_path, name = served[0]
@@ -62,6 +62,14 @@ def test_a_port_that_is_none_is_one_sentence(served, monkeypatch, capsys):
         hosted.main(Path("/app/model/momo"))
     assert stop.value.code == 2 and not served
     assert "GRADIO_SERVER_PORT is 'tcp'; set it to a number such as 7860" in capsys.readouterr().err
+
+
+def test_a_path_that_is_none_names_its_variable(served, monkeypatch, capsys):
+    monkeypatch.setenv("GRADIO_ROOT_PATH", "https://example.org/llava")
+    with pytest.raises(SystemExit) as stop:
+        hosted.main(Path("/app/model/momo"))
+    assert stop.value.code == 2 and not served
+    assert "GRADIO_ROOT_PATH https://example.org/llava: not such a path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("there", "names"), [(True, ["momo", "default"]), (False, ["momo"])])

@@ -10,6 +10,7 @@ from llava_tuning.data.convert import convert_file
 from llava_tuning.data.load import load_records
 
 pytestmark = pytest.mark.browser
+STORY = "Write a long story about a lighthouse keeper."
 
 
 @pytest.fixture
@@ -85,30 +86,6 @@ def test_a_deletion_is_undone_with_the_keyboard(chat, number, rows):
     assert chat.answer() == "circle"
 
 
-def test_a_conversation_in_two_windows_loses_no_turn(chat):
-    other = type(chat)(chat.page.context.new_page())
-    other.page.goto(chat.page.url)
-    other.kept.nth(1).click()
-    other.pictures.first.wait_for()
-    chat.kept.nth(1).click()
-    chat.pictures.first.wait_for()
-    other.ask("What color is the shape?")
-    assert other.answer(2) == "red"
-    chat.ask("Is there a circle?")  # without knowing of the other's turn
-    chat.page.locator("#lt-status p", has_text="Another window went on with this conversation").wait_for()
-    assert chat.answer(2) == "yes"
-    chat.kept.nth(2).wait_for()
-    chat.ask("Is there a triangle?")
-    assert chat.answer(3)
-    chat.page.reload()
-    chat.rows.nth(5).wait_for()
-    assert chat.questions.all_inner_texts()[1:] == ["Is there a circle?", "Is there a triangle?"]
-    other.page.reload()
-    other.rows.nth(3).wait_for()
-    assert other.questions.all_inner_texts()[1:] == ["What color is the shape?"]
-    assert other.kept.count() == 3 and other.pictures.count() == 1
-
-
 @pytest.mark.parametrize("way", ["back", "memory"])
 def test_coming_back_to_the_page_shows_the_conversation(chat, way):
     if way == "back":
@@ -135,7 +112,7 @@ def test_saving_an_empty_conversation_says_that_there_is_nothing(open_chat, kind
 
 
 def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
-    chat.ask("Write a long story about a lighthouse keeper.")
+    chat.ask(STORY)
     chat.answers.nth(1).wait_for()
     chat.kept.nth(1).click()
     chat.pictures.first.wait_for()
@@ -146,30 +123,17 @@ def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
 
 
 def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
-    chat.ask("Write a long story about a lighthouse keeper.")
+    chat.ask(STORY)
     chat.answers.nth(1).wait_for()
     chat.kept.first.click()
     chat.page.click("#lt-box .stop-button")
     assert chat.answer(2) and chat.rows.count() == 4
 
 
-_UNTIL_A_PART_IS_KEPT = """async () => {
-    const open = indexedDB.open('llava-tuning');
-    await new Promise((done) => { open.onsuccess = done; });
-    for (;;) {
-        const request = open.result.transaction('conversations').objectStore('conversations').getAll();
-        await new Promise((done) => { request.onsuccess = done; });
-        const last = request.result.map((one) => one.messages.at(-1));
-        if (last.some((message) => message.unfinished && message.content)) return open.result.close();
-        await new Promise((done) => setTimeout(done, 50));
-    }
-}"""
-
-
 def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
     chat.set("max-length", 2048)
-    chat.ask("Write a long story about a lighthouse keeper.")
-    chat.page.evaluate(_UNTIL_A_PART_IS_KEPT)
+    chat.ask(STORY)
+    chat.wait_for_kept_part()
     for _ in range(2):  # also when it is kept anew
         chat.page.reload()
         chat.rows.nth(3).wait_for()
@@ -182,21 +146,68 @@ def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
     chat.page.locator("#lt-chat .lt-usage", has_text="Tokens: 8 written").wait_for()
 
 
-def test_a_question_without_any_answer_says_so(chat, app):
-    second = type(chat)(chat.page.context.browser.new_page())
-    second.page.goto(app.url)
-    second.page.locator("#lt-box textarea").wait_for()
-    second.set("max-length", 2048)
-    second.ask("Write a long story about a lighthouse keeper.")
-    second.answers.first.wait_for()  # the model is busy
+@pytest.fixture
+def busy_model(open_chat):
+    """Another visitor, whose long answer holds the model until the page is closed."""
+    chat = open_chat()
+    chat.set("max-length", 2048)
+    chat.ask(STORY)
+    chat.answers.first.wait_for()
+    return chat.page
+
+
+def test_a_question_without_any_answer_says_so(chat, busy_model):
     chat.ask("And which country is it in?")
     chat.page.locator("#lt-status p", has_text="questions before yours: 1").wait_for()
     chat.page.reload()
     chat.page.locator("#lt-chat .lt-usage", has_text="Not finished").wait_for()
     assert chat.questions.nth(1).inner_text().strip() == "And which country is it in?"
-    second.page.close()
+    busy_model.close()
     chat.press("Retry")
     chat.page.locator("#lt-chat .lt-usage", has_text="Not finished").wait_for(state="detached")
+    assert "France" in chat.answer(2)
+
+
+def test_a_finished_answer_is_kept_until_there_are_words_of_another(chat, busy_model):
+    chat.press("Retry")
+    chat.page.locator("#lt-status p", has_text="questions before yours: 1").wait_for()
+    chat.page.click("#lt-box .stop-button")
+    chat.page.locator("#lt-status p", has_text="Stopped.").wait_for()
+    assert "Paris" in chat.answer()
+    chat.press("Retry")
+    chat.page.locator("#lt-status p", has_text="questions before yours: 1").wait_for()
+    chat.page.reload()
+    chat.page.locator("#lt-chat .lt-usage", has_text="Tokens: 7 written").wait_for()
+    assert "Paris" in chat.answer()
+
+
+def test_a_vote_during_an_answer_leaves_its_question_with_the_browser(chat, feedback_folder):
+    chat.set("max-length", 2048)
+    chat.ask(STORY)
+    part = chat.wait_for_kept_part()
+    like = chat.page.locator("#lt-chat").get_by_role("button", name="Like", exact=True)
+    assert like.count() == 1  # the growing answer has none yet
+    like.click()
+    chat.wait_for_kept_part(longer_than=part)
+    chat.page.click("#lt-box .stop-button")
+    assert chat.answer(2)
+    chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
+    chat.page.reload()
+    chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
+    assert chat.questions.nth(1).inner_text().strip() == STORY
+    last = (feedback_folder / "feedback.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    assert json.loads(last)["vote"] == "up" and "Paris" in json.loads(last)["messages"][-1]["content"]
+
+
+def test_a_deletion_can_be_undone_until_the_next_question(chat):
+    chat.page.locator(".lt-delete").nth(1).click()
+    undo = chat.page.locator(".lt-take-back")
+    undo.wait_for()
+    chat.press("Like")
+    chat.page.locator("#lt-status p", has_text="your vote is stored").wait_for()
+    assert undo.count() == 1
+    chat.ask("And which country is it in?")
+    undo.wait_for(state="detached")
     assert "France" in chat.answer(2)
 
 

@@ -96,7 +96,7 @@ def test_programs_are_answered_below_a_path(address):
         assert http.get(f"{address}/").status_code == 401
 
 
-@pytest.mark.parametrize("path", ["llava", "/llava/", "https://example.org/llava", "/a b"])
+@pytest.mark.parametrize("path", ["llava", "/llava//eye", "https://example.org/llava", "/a b"])
 def test_what_is_no_root_path_is_refused(path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["llava-tuning", "web", "--root-path", path])
     with pytest.raises(SystemExit) as stop:

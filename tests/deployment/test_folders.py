@@ -146,6 +146,7 @@ def test_no_key_and_no_path_of_this_machine_is_written(written, list_files):
             ["space", "ada/momo", "--hardware", "t5-huge"],
             "--hardware t5-huge: unknown; choose zerogpu, cpu-basic",
         ),
+        (["space", "ada/mo--mo"], "ada/mo--mo: not a valid hub id"),
         (["space", "ada/momo", "--license", "My own"], "--license My own: not an identifier"),
         (["space", "ada/momo", "--push", "momo"], "--push momo: not the name of a Space; give owner/name"),
         (["openxlab", "tests"], "tests: holds no config.json"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from unittest.mock import call, create_autospec
 
+import httpx
 import huggingface_hub
 import pytest
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoSibling
 
 from llava_tuning.cli import main
 
@@ -66,6 +69,26 @@ def test_without_a_network_it_is_one_sentence(momo, tmp_path, monkeypatch, capsy
     assert (
         said.startswith("llava-tuning: --push ada/momo: the hub did not take it (") and said.count("\n") == 1
     )
+
+
+def test_a_mistyped_model_of_the_hub_is_told_before_anything_is_written(hub, tmp_path, monkeypatch, capsys):
+    missing = httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co"))
+    hub.model_info.side_effect = RepositoryNotFoundError("404", response=missing)
+    assert deploy(monkeypatch, "ada/llava-mommo", tmp_path / "out") == 2
+    assert "ada/llava-mommo: no such model on the hub" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() and [name for name, *_ in hub.mock_calls] == ["model_info"]
+
+
+def test_a_model_of_the_hub_is_asked_for_at_push_alone(hub, tmp_path, monkeypatch, capsys):
+    words = ["llava-tuning", "deploy", "space", "ada/llava-momo", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code and not hub.mock_calls
+    assert "(not checked; --push asks the hub whether it has it)" in capsys.readouterr().out
+    hub.model_info.return_value.siblings = [RepoSibling("config.json")]
+    assert deploy(monkeypatch, "ada/llava-momo", tmp_path / "out", "--replace") == 0
+    assert "(the hub has it)" in capsys.readouterr().out
 
 
 def test_nobody_who_is_not_logged_in_waits_for_a_copy(hub, momo, tmp_path, monkeypatch, capsys):

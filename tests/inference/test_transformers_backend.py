@@ -270,14 +270,17 @@ class TestDamagedDirectories:
             head = file.read(100_000)
         (copy / "model.safetensors").unlink()
         (copy / "model.safetensors").write_bytes(head)
-        self.refused(copy, "model.safetensors: not readable as safetensors .*download it again")
+        self.refused(
+            copy,
+            "model.safetensors: not readable as safetensors .*export, prepare or download the model again",
+        )
 
     def test_a_missing_shard_is_named_before_anything_is_loaded(self, copy: Path) -> None:
         (copy / "model.safetensors").rename(copy / "model-00001-of-00002.safetensors")
         second = "model-00002-of-00002.safetensors"
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": second}}
         (copy / "model.safetensors.index.json").write_text(json.dumps(index))
-        self.refused(copy, f"shards {second} are missing; download them")
+        self.refused(copy, f"shards {second} are missing; export, prepare or download the model again")
 
     def test_a_missing_weight_is_not_made_up(self, copy: Path, blind_llava: Path) -> None:
         from safetensors.torch import load_file, save_file

@@ -20,6 +20,7 @@ from safetensors.torch import load
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import Checkpoint
+from llava_tuning.models.hub import check_model_repository
 from llava_tuning.models.prepare import prepare
 from llava_tuning.models.provenance import read_provenance
 
@@ -136,6 +137,16 @@ def test_what_the_hub_does_not_have(
     with pytest.raises(UserError, match=message):
         prepare(source, tmp_path / "out", revision=revision)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_hub_is_asked_for_a_model_without_fetching_it(hub: Hub) -> None:
+    check_model_repository("org/tiny")
+    assert hub.asked and not any("/resolve/" in path for path in hub.asked)
+    with pytest.raises(UserError, match=r"org/tinny: no such model on the hub, .*check the spelling"):
+        check_model_repository("org/tinny")
+    del hub.files["config.json"]
+    with pytest.raises(UserError, match=r"org/tiny: holds no config\.json"):
+        check_model_repository("org/tiny")
 
 
 def test_without_a_hub_the_remedy_is_a_local_directory(tmp_path: Path) -> None:
