@@ -67,10 +67,15 @@ def train(
 
 
 def train_clip(
-    data: Annotated[
-        list[str], typer.Argument(help="Records with captions: FILE.json or FILE.json:IMAGE_FOLDER.")
-    ],
     out: Annotated[Path, typer.Option(help="Directory for the vision tower and its picture processor.")],
+    data: Annotated[
+        list[str] | None, typer.Argument(help="Records with captions: FILE.json or FILE.json:IMAGE_FOLDER.")
+    ] = None,
+    everyday: Annotated[Path | None, typer.Option(help="Folder that `data everyday` wrote.")] = None,
+    everyday_share: Annotated[float, typer.Option(help="Share of a batch beside records.")] = 0.5,
+    hold_out: Annotated[
+        str | None, typer.Option(help="Style of the everyday pictures to score on instead of training on it.")
+    ] = None,
     image_size: Annotated[int, typer.Option(min=1, help="Side of a picture, pixels.")] = 96,
     patch_size: Annotated[int, typer.Option(min=1, help="Side of a patch, pixels.")] = 16,
     width: Annotated[int, typer.Option(min=1, help="Hidden size.")] = 256,
@@ -87,11 +92,11 @@ def train_clip(
     """Train a small CLIP contrastively on captioned pictures and save its vision tower."""
     _ready()
     from llava_tuning.models.smollm2 import smollm2_directory
-    from llava_tuning.training.clip import HEAD_WIDTH, ClipSettings
-    from llava_tuning.training.clip import train_clip as run
+    from llava_tuning.training.clip.settings import HEAD_WIDTH, ClipSettings
+    from llava_tuning.training.clip.train import train_clip as run
 
     pairs = []
-    for item in data:
+    for item in data or ():
         file, _, folder = item.partition(":")
         pairs.append((Path(file), Path(folder) if folder else Path(file).parent))
     settings = ClipSettings(
@@ -104,10 +109,15 @@ def train_clip(
         batch_size=batch_size,
         lr=lr,
         seed=seed,
+        everyday_share=everyday_share,
+        held_out_style=hold_out,
     )
     directory = smollm2_directory() if tokenizer == "smollm2" else Path(tokenizer)
-    scores = run(pairs, out, directory, settings, resume=resume)
-    typer.echo(f"{out}: loss {scores['loss']:.3f}, right caption first {scores['retrieval_accuracy']:.1%}")
+    scores = run(pairs, out, directory, settings, resume, everyday)
+    told = f"{out}: loss {scores['loss']:.3f}, right caption first {scores['retrieval_accuracy']:.1%}"
+    if hold_out is not None:
+        told += f"; {hold_out} named rightly {scores['held_out_accuracy']:.1%}"
+    typer.echo(told)
 
 
 def export(

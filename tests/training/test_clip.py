@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch.nn import functional
 
 from llava_tuning import cli
+from llava_tuning.data.everyday.table import EverydayPicture, write_table
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, tokens_per_image
-from llava_tuning.training import clip
-from llava_tuning.training.clip import ClipSettings, contrastive_loss, train_clip
+from llava_tuning.training.clip import pools, train
+from llava_tuning.training.clip.augment import place
+from llava_tuning.training.clip.settings import ClipSettings
+from llava_tuning.training.clip.state import STATE_FILE
+from llava_tuning.training.clip.train import contrastive_loss, train_clip
 from llava_tuning.training.model import load_vision_tower
 
 SETTINGS = ClipSettings(image_size=32, patch_size=8, width=32, layers=2, heads=2, epochs=3, batch_size=4)
@@ -48,7 +53,7 @@ def test_the_command_writes_a_tower_and_its_processor(
     about = json.loads((out / "train_clip.json").read_text())
     assert about["pictures"] == 10 and about["settings"]["epochs"] == 2
     assert 0 < about["loss"] < 5 and 0 <= about["retrieval_accuracy"] <= 1
-    assert not (out / clip.STATE_FILE).exists()
+    assert not (out / STATE_FILE).exists()
 
 
 def test_resuming_gives_the_unbroken_runs_tower(
@@ -57,22 +62,21 @@ def test_resuming_gives_the_unbroken_runs_tower(
     """Six steps of which the fifth is interrupted, the state saved after each."""
     train_clip(captions, tmp_path / "whole", llm, SETTINGS)
     clock = iter(range(0, 10**6, 100))
-    monkeypatch.setattr(clip.time, "monotonic", lambda: next(clock))
-    augment = clip._augment
+    monkeypatch.setattr(train.time, "monotonic", lambda: next(clock))
+    batch = train._batch
     steps: list[int] = []
 
-    def interrupted(pictures: torch.Tensor, processor: object, seed: int) -> torch.Tensor:
-        if seed == 4 and 4 not in steps:
-            steps.append(seed)
+    def interrupted(chosen: list[tuple[pools.Pool, int]], step: int, seed: int) -> object:
+        steps.append(step)
+        if step == 4 and steps.count(4) == 1:
             raise KeyboardInterrupt
-        steps.append(seed)
-        return augment(pictures, processor, seed)
+        return batch(chosen, step, seed)
 
-    monkeypatch.setattr(clip, "_augment", interrupted)
+    monkeypatch.setattr(train, "_batch", interrupted)
     out = tmp_path / "resumed"
     with pytest.raises(KeyboardInterrupt):
         train_clip(captions, out, llm, SETTINGS)
-    assert not (out / "model.safetensors").exists() and (out / clip.STATE_FILE).is_file()
+    assert not (out / "model.safetensors").exists() and (out / STATE_FILE).is_file()
     train_clip(captions, out, llm, SETTINGS, resume=True)
     assert steps == [0, 1, 2, 3, 4, 4, 5]
     expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
@@ -117,7 +121,7 @@ def test_a_tokenizer_is_read_from_a_directory_alone(
     (damaged / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="damaged: its tokenizer cannot be loaded"):
         train_clip(captions, tmp_path / "out", damaged, SETTINGS)
-    monkeypatch.setattr(clip, "load_tokenizer", None)
+    monkeypatch.setattr(train, "load_tokenizer", None)
     with pytest.raises(UserError, match="--tokenizer nodir: no such tokenizer directory"):
         train_clip(captions, tmp_path / "out", Path("nodir"), SETTINGS)
 
@@ -125,7 +129,7 @@ def test_a_tokenizer_is_read_from_a_directory_alone(
 def test_a_state_of_another_run_or_half_written_is_not_resumed(
     captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path
 ) -> None:
-    state = tmp_path / clip.STATE_FILE
+    state = tmp_path / STATE_FILE
     torch.save({"settings": asdict(SETTINGS), "model": {}, "optimizer": {}, "step": 1}, state)
     with pytest.raises(UserError, match=r"begun with width 32 \(now 64\), layers 2 \(now 3\); give the same"):
         train_clip(captions, tmp_path, llm, replace(SETTINGS, width=64, layers=3), resume=True)
@@ -156,3 +160,68 @@ def test_different_captions_are_clips_own_loss() -> None:
     ids = torch.arange(5)
     expected = (functional.cross_entropy(logits, ids) + functional.cross_entropy(logits.t(), ids)) / 2
     assert contrastive_loss(logits, ids)[0].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Circles and squares of four colours in two styles, as `data everyday` lays them out."""
+    folder = tmp_path_factory.mktemp("everyday")
+    rows = []
+    for style in ("plain", "outlined"):
+        (folder / "pictures" / style).mkdir(parents=True)
+        for colour in ("red", "green", "blue", "yellow"):
+            picture = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+            outline = "black" if style == "outlined" else None
+            ImageDraw.Draw(picture).ellipse((4, 4, 60, 60), fill=colour, outline=outline, width=3)
+            file = f"pictures/{style}/{colour}.webp"
+            picture.save(folder / file, lossless=True)
+            rows.append(EverydayPicture(file, style, f"{colour} ball", None, "g", "s", colour, "train"))
+    write_table(folder, rows)
+    return folder
+
+
+def test_names_are_learnt_in_one_style_and_found_in_another(
+    drawings: Path, llm: Path, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, epochs=150, lr=3e-3, held_out_style="outlined")
+    scores = train_clip([], tmp_path / "tower", llm, settings, everyday=drawings)
+    assert scores["held_out_accuracy"] == 1
+    about = json.loads((tmp_path / "tower" / "train_clip.json").read_text())
+    assert about["pictures"] == 4, "the held-out style was trained on"
+
+
+def test_records_and_everyday_pictures_share_a_batch(
+    captions: list[tuple[Path, Path]],
+    drawings: Path,
+    llm: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    real = pools.place
+    monkeypatch.setattr(
+        pools, "place", lambda pictures, draw: seen.append(len(pictures)) or real(pictures, draw)
+    )
+    settings = replace(SETTINGS, epochs=1, batch_size=8, everyday_share=0.25)
+    train_clip(captions, tmp_path / "tower", llm, settings, everyday=drawings)
+    assert set(seen) == {2}
+
+
+def test_a_drawing_is_placed_on_a_ground() -> None:
+    red = torch.zeros(64, 4, 32, 32, dtype=torch.uint8)
+    red[:, 0, 8:24, 8:24] = red[:, 3, 8:24, 8:24] = 255
+    placed = place(red, torch.Generator().manual_seed(0))
+    assert placed.shape == (64, 3, 32, 32) and placed.min() >= 0 and placed.max() <= 1
+    corners = placed[:, :, 0, 0]
+    assert 10 < (corners > 0.97).all(1).sum() < 50, "white is one ground of several"
+    assert len(placed.flatten(1).unique(dim=0)) == 64, "two were placed alike"
+    assert torch.equal(placed, place(red, torch.Generator().manual_seed(0)))
+
+
+def test_a_style_that_is_not_there_is_told(drawings: Path, llm: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no style 'cubist'; choose one of outlined, plain"):
+        train_clip([], tmp_path, llm, replace(SETTINGS, held_out_style="cubist"), everyday=drawings)
+    with pytest.raises(UserError, match="nothing to train on"):
+        train_clip([], tmp_path, llm, SETTINGS)
+    with pytest.raises(UserError, match=r"--everyday-share 1\.5"):
+        train_clip([], tmp_path, llm, replace(SETTINGS, everyday_share=1.5), everyday=drawings)

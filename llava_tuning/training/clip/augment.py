@@ -1,0 +1,98 @@
+"""Changes of pictures while a CLIP trains, made on the device that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+Draw = Callable[..., torch.Tensor]  # uniform numbers of a shape, one set for each picture
+SHIFT = 0.06  # scenes are moved by up to this share of their side
+TURN = 0.35  # radians that an everyday picture is turned by at most
+SIZES = (0.45, 1.05)  # of an everyday picture in the frame
+
+
+def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Move each picture a little (edges repeat), vary brightness. No flips: captions say left and right.
+
+    Args:
+        pictures: uint8 (batch, 3, side, side).
+        generator: on the CPU.
+
+    Returns:
+        float (batch, 3, side, side), 0 to 1.
+    """
+    count, _, side, _ = pictures.shape
+    device = pictures.device
+    reach = max(1, round(SHIFT * side))
+    offsets = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator).to(device)
+    line = torch.arange(side, device=device)[None]
+    rows, columns = ((line + offsets[i]).clamp(0, side - 1) for i in (0, 1))  # (batch, side)
+    moved = pictures.gather(2, rows[:, None, :, None].expand_as(pictures))
+    moved = moved.gather(3, columns[:, None, None, :].expand_as(pictures)).float() / 255
+    light = (0.9 + 0.2 * torch.rand(count, 1, 1, 1, generator=generator)).to(device)
+    return (moved * light).clamp(0, 1)
+
+
+def place(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Put each drawing on a ground: turned, scaled, moved, mirrored, in other colours, sometimes blurred.
+
+    Names do not change with any of it, unlike captions of scenes.
+
+    Args:
+        pictures: uint8 (batch, 4, side, side), RGBA.
+        generator: on the CPU.
+
+    Returns:
+        float (batch, 3, side, side), 0 to 1.
+    """
+    count, side, device = len(pictures), pictures.shape[-1], pictures.device
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(count, *shape, generator=generator).to(device)
+
+    drawing = pictures.float() / 255
+    alpha = drawing[:, 3:]
+    drawing = torch.cat([_recoloured(drawing[:, :3], draw) * alpha, alpha], 1)  # premultiplied
+    angle = (2 * draw() - 1) * TURN
+    size = SIZES[0] + (SIZES[1] - SIZES[0]) * draw()
+    stretch = 1 + 0.3 * (draw() - 0.5)
+    mirrored = 1 - 2 * (draw() < 0.5).float()
+    cosine, sine = angle.cos() / size, angle.sin() / size
+    room = (1 - size).clamp(min=0) / size
+    where = (2 * draw(2) - 1) * room[:, None]
+    rows = [cosine * mirrored, sine * stretch, where[:, 0], -sine * mirrored, cosine * stretch, where[:, 1]]
+    grid = functional.affine_grid(
+        torch.stack(rows, 1).view(count, 2, 3), [count, 4, side, side], align_corners=False
+    )
+    moved = functional.grid_sample(drawing, grid, align_corners=False)
+    picture = moved[:, :3] + (1 - moved[:, 3:]) * _ground(count, side, draw)
+    low = functional.interpolate(picture, scale_factor=0.5, mode="bilinear", antialias=True)
+    low = functional.interpolate(low, size=(side, side), mode="bilinear")
+    picture = torch.where(draw(1, 1, 1) < 0.15, low, picture)
+    noise = (draw(1, 1, 1) < 0.2) * 0.08 * (draw(3, side, side) - 0.5)
+    return (picture + noise).clamp(0, 1)
+
+
+def _recoloured(colours: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """Brightness, contrast and saturation changed; one in ten in grey."""
+    grey = (colours * colours.new_tensor([0.3, 0.59, 0.11])[None, :, None, None]).sum(1, keepdim=True)
+    saturation = torch.where(draw(1, 1, 1) < 0.1, 0.0, 0.5 + draw(1, 1, 1))
+    colours = grey + saturation * (colours - grey)
+    colours = (colours - 0.5) * (0.7 + 0.6 * draw(1, 1, 1)) + 0.5
+    tint = 0.85 + 0.3 * draw(3, 1, 1)
+    return (colours * tint * (0.8 + 0.4 * draw(1, 1, 1))).clamp(0, 1)
+
+
+def _ground(count: int, side: int, draw: Draw) -> torch.Tensor:
+    """White for four in ten; else a light or any colour, even or running into another."""
+    kind = draw(1, 1, 1)
+    first, second = draw(3, 1, 1), draw(3, 1, 1)
+    light = 0.75 + 0.25 * first
+    across = torch.linspace(0, 1, side, device=first.device)[None, None, None, :].expand(count, 1, side, side)
+    across = torch.where(draw(1, 1, 1) < 0.5, across, across.transpose(2, 3))
+    running = first + across * (second - first)
+    ground = torch.where(kind < 0.4, torch.ones_like(running), light.expand_as(running))
+    ground = torch.where(kind > 0.7, first.expand_as(running), ground)
+    return torch.where(kind > 0.85, running, ground)

@@ -1,0 +1,208 @@
+"""Train a small CLIP on captioned pictures with transformers' own `CLIPModel`, and keep its vision tower.
+
+Contrastive loss as in CLIP (arXiv:2103.00020), with one change: pictures of a batch that share a caption are
+all right for it, so their targets share the probability (plain CLIP would push them apart).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.nn import functional
+from transformers import CLIPModel, PreTrainedTokenizerBase
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from llava_tuning.errors import UserError
+from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.training.clip.pools import Pool, batch_indices, everyday_pools, record_pool
+from llava_tuning.training.clip.settings import ClipSettings, check_settings, clip_config
+from llava_tuning.training.clip.state import resume_state, save_state, save_tower
+from llava_tuning.training.places import check_place
+
+
+def train_clip(
+    data: Sequence[tuple[Path, Path]],
+    out: Path,
+    tokenizer_directory: Path,
+    settings: ClipSettings,
+    resume: bool = False,
+    everyday: Path | None = None,
+) -> dict[str, float]:
+    """Train on (records file, image folder) pairs and everyday pictures; writes the vision tower to `out`.
+
+    An epoch is a pass over the records, or over the everyday pictures where there are none.
+
+    Returns:
+        loss and retrieval accuracy (the right caption first, within a batch) over the last 50 steps; with a
+        held-out style its accuracy by name, among all names of its pictures.
+
+    Raises:
+        UserError: sizes do not divide, `out` cannot be written, no tokenizer, no captioned picture, or
+            nothing to resume from.
+    """
+    check_settings(settings)
+    check_place(out)
+    tokenizer = _load_tokenizer(tokenizer_directory)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(settings.seed)
+    model: Any = CLIPModel(clip_config(settings, len(tokenizer)))
+    model.to(device)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+    )
+    start = resume_state(out, model, optimizer, device, settings) if resume else 0
+    processor = picture_processor(settings.image_size)
+    pools, held_out = _pools(data, everyday, settings, processor, tokenizer)
+    pools = [(pool.to(device), size) for pool, size in pools]
+    steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
+    history: list[tuple[float, float]] = []
+    saved = time.monotonic()
+    columns = (
+        TextColumn("train-clip"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task("train", total=steps, completed=start, state="")
+        for step in range(start, steps):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.lr * _cosine(step, steps, settings.warmup_ratio)
+            pixels, text, ids = _batch(pools, step, settings.seed)
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+                logits = model(input_ids=text, pixel_values=_normalised(pixels, processor)).logits_per_image
+            loss, accuracy = contrastive_loss(logits.float(), ids)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(max=math.log(100))
+            history.append((loss.item(), accuracy.item()))
+            progress.update(task, completed=step + 1, state=f"loss {loss:.3f}  right caption {accuracy:.0%}")
+            if time.monotonic() - saved > 60:
+                save_state(out, model, optimizer, step + 1, settings)
+                saved = time.monotonic()
+    scores = {
+        "loss": float(np.mean([h[0] for h in history[-50:]] or [math.nan])),
+        "retrieval_accuracy": float(np.mean([h[1] for h in history[-50:]] or [math.nan])),
+    }
+    if held_out is not None:
+        scores["held_out_accuracy"] = accuracy_by_name(model, held_out.to(device), processor)
+    save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
+    return scores
+
+
+def contrastive_loss(logits: torch.Tensor, caption_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Symmetric cross-entropy of (batch, batch) picture-to-caption logits; equal captions share the target.
+
+    Returns:
+        loss, and the share of pictures whose likeliest caption is a right one.
+    """
+    same = (caption_ids[:, None] == caption_ids[None, :]).float()
+    target = same / same.sum(dim=1, keepdim=True)
+    loss = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.t(), target)
+    right = same.gather(1, logits.argmax(dim=1, keepdim=True)).mean()
+    return loss / 2, right
+
+
+@torch.no_grad()
+def accuracy_by_name(model: Any, pool: Pool, processor: LlavaImageProcessorPil, batch: int = 500) -> float:
+    """Share of the drawings, on white, that the model gives the right one of the pool's captions."""
+    model.eval()
+    _, first = np.unique(pool.caption_ids.cpu().numpy(), return_index=True)
+    names = functional.normalize(_embedded(model.get_text_features(input_ids=pool.tokens[first])), dim=-1)
+    right = 0
+    for begin in range(0, len(pool), batch):
+        drawing = pool.pictures[begin : begin + batch].float() / 255
+        pixels = drawing[:, :3] * drawing[:, 3:] + 1 - drawing[:, 3:]
+        seen = _embedded(model.get_image_features(pixel_values=_normalised(pixels, processor)))
+        found = (functional.normalize(seen, dim=-1) @ names.T).argmax(1)
+        right += int((found == pool.caption_ids[begin : begin + batch]).sum())
+    model.train()
+    return right / len(pool)
+
+
+def picture_processor(side: int) -> LlavaImageProcessorPil:
+    """Pad to a square, resize to `side` pixels, normalise with CLIP's mean and deviation."""
+    return LlavaImageProcessorPil(
+        do_pad=True, size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+
+
+def _load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    if not (directory / "tokenizer_config.json").is_file():  # transformers would ask the hub for the name
+        raise UserError(
+            f"--tokenizer {directory}: no such tokenizer directory (no tokenizer_config.json); name a "
+            "prepared language model's"
+        )
+    tokenizer: PreTrainedTokenizerBase = load_tokenizer(
+        directory, name=f"--tokenizer {directory}", remedy="name a prepared language model's directory"
+    )
+    return tokenizer
+
+
+def _pools(
+    data: Sequence[tuple[Path, Path]],
+    everyday: Path | None,
+    settings: ClipSettings,
+    processor: LlavaImageProcessorPil,
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[list[tuple[Pool, int]], Pool | None]:
+    """Each pool with its pictures in a step, the one whose passes are counted first; and what is held out."""
+    found: list[tuple[Pool, int]] = []
+    held_out = None
+    share = settings.everyday_share if data and everyday is not None else 1
+    if data:
+        pool = record_pool(data, processor, tokenizer)
+        size = settings.batch_size if everyday is None else round((1 - share) * settings.batch_size)
+        found.append((pool, max(1, min(size, len(pool)))))
+    if everyday is not None:
+        pool, held_out = everyday_pools(everyday, settings.image_size, settings.held_out_style, tokenizer)
+        found.append((pool, max(1, min(round(share * settings.batch_size), len(pool)))))
+    if not found:
+        raise UserError("nothing to train on; give files of records, or --everyday FOLDER, or both")
+    return found, held_out
+
+
+def _batch(
+    pools: list[tuple[Pool, int]], step: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A step's pictures (0 to 1), captions' tokens, and captions' ids, which no two pools share."""
+    pixels, text, ids = [], [], []
+    offset = 0
+    generator = torch.Generator().manual_seed(seed + step)
+    for pool, size in pools:
+        chosen = batch_indices(step, size, len(pool), seed).to(pool.pictures.device)
+        pixels.append(pool.vary(pool.pictures[chosen], generator))
+        text.append(pool.tokens[chosen])
+        ids.append(pool.caption_ids[chosen] + offset)
+        offset += len(pool)
+    return torch.cat(pixels), torch.cat(text), torch.cat(ids)
+
+
+def _normalised(pixels: torch.Tensor, processor: LlavaImageProcessorPil) -> torch.Tensor:
+    mean = torch.tensor(processor.image_mean, device=pixels.device)[:, None, None]
+    deviation = torch.tensor(processor.image_std, device=pixels.device)[:, None, None]
+    return (pixels - mean) / deviation
+
+
+def _embedded(features: Any) -> torch.Tensor:
+    """The embeddings, which newer versions of transformers return inside an output."""
+    found: torch.Tensor = getattr(features, "pooler_output", features)
+    return found.float()
+
+
+def _cosine(step: int, steps: int, warmup_ratio: float) -> float:
+    warmup = max(1, int(steps * warmup_ratio))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
