@@ -9,7 +9,7 @@ from pathlib import Path
 from app.folders import chosen_folders
 from app.server import chosen_remote, serve
 from llava_tuning.errors import UserError
-from llava_tuning.inference.memory_modes import LOAD_IN, LOAD_IN_HELP
+from llava_tuning.load_in import LOAD_IN, LOAD_IN_HELP
 
 _ENVIRONMENT = """\
 environment variables:

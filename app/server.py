@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from app import zero_gpu
 from app.announcement import announce
-from app.checks import check_address, check_root_path, check_writable
+from app.checks import check_root_path, check_writable
 from app.folders import Folders
+from llava_tuning.address import check_address
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,17 +7,19 @@ import random
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.train.shapes import LENGTHS, TEXT_ONLY, Shapes
 from llava_tuning.models.default import PARTS
 from llava_tuning.models.llava import new_projector
 from llava_tuning.models.smollm2 import smollm2_directory
+
+if TYPE_CHECKING:  # it imports XTuner, which whoever only writes models does without
+    from benchmarks.train.shapes import Shapes
 
 SIDES = ((640, 480), (480, 640), (500, 375))  # pixels, as pictures of COCO have them
 WORDS = ("red", "small", "large", "dog", "cat", "tree", "house", "under", "beside", "a", "the", "two", "with")
@@ -90,6 +92,8 @@ def _picture(path: Path) -> None:
 
 def write_records(path: Path, stage: str, count: int, pictures: int, seed: int = 0) -> None:
     """`count` conversations of one turn, with lengths as `shapes.LENGTHS` assumes them for the stage."""
+    from benchmarks.train.shapes import LENGTHS, TEXT_ONLY
+
     draw = random.Random(seed)
     law: dict[str, Any] = LENGTHS[stage]
     records = []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llava_tuning.inference.memory_modes import LOAD_IN_HELP, LoadIn
+from llava_tuning.load_in import LOAD_IN_HELP, LoadIn
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 LoadInOption = Annotated[LoadIn, typer.Option("--load-in", help=LOAD_IN_HELP)]

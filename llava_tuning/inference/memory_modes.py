@@ -10,21 +10,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from llava_tuning.errors import UserError
 from llava_tuning.inference.machine import GIB, Gpu, Machine
+from llava_tuning.load_in import LOAD_IN
 
 if TYPE_CHECKING:
     from llava_tuning.models.sizes import Sizes
 
 Mode = Literal["float32", "bfloat16", "float16", "8bit", "int8", "4bit"]
-LoadIn = Literal["auto", "4bit", "8bit", "bfloat16", "float16", "float32", "int8"]
-LOAD_IN: tuple[str, ...] = get_args(LoadIn)
-LOAD_IN_HELP = (
-    "How weights are held: auto takes what the free memory has room for; 4bit; 8bit (GPU); int8 (CPU); "
-    "bfloat16; float16 (GPU); float32."
-)
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "int8": 1.0, "4bit": 0.5 + 4 / 64}
 QUANTISED = ("8bit", "int8", "4bit")
 KEPT_WHOLE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")  # never quantised
@@ -79,6 +74,13 @@ def modes(place: Gpu | None, machine: Machine) -> list[Mode]:
     whole = _whole(place, machine)
     few: tuple[Mode, ...] = ("8bit", "4bit") if place else ("int8", "4bit")
     return [whole, *(mode for mode in few if not cannot(mode, place, machine))]
+
+
+def offered(place: Gpu | None) -> list[Mode]:
+    """What is meant for a card (the CPU where None), from the most memory to the least."""
+    if place is None:
+        return ["float32", "bfloat16", "int8", "4bit"]
+    return ["float32", "bfloat16" if place.bfloat16 else "float16", "8bit", "4bit"]
 
 
 def cannot(mode: Mode, place: Gpu | None, machine: Machine) -> str | None:
