@@ -162,9 +162,9 @@ def _leave_file(model: torch.nn.Module) -> None:
 
 def _import_bitsandbytes() -> None:
     """But let it fetch no CPU kernel from a hub, as it does where the package `kernels` is installed."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of that, and of each cast to float16
     if "bitsandbytes" in sys.modules:
         return
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of that, and of each cast to float16
     before = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]
     try:
