@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, LlamaConfig
 
 from llava_tuning.models.default import PARTS
 from llava_tuning.models.llava import new_projector
@@ -40,7 +40,7 @@ def write_models(folder: Path, shapes: Shapes, seed: int = 0) -> tuple[Path, Pat
     text = {**shapes.text, "vocab_size": max(shapes.text["vocab_size"], base["vocab_size"])}
     torch.manual_seed(seed)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = LlamaForCausalLM(LlamaConfig(**text, **special)).to(torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**text, **special), dtype=torch.bfloat16)
         vision = CLIPVisionModel(CLIPVisionConfig(**shapes.picture))
     model.save_pretrained(llm)
     vision.save_pretrained(tower)
