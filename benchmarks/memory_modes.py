@@ -24,16 +24,15 @@ from typing import Any
 
 import torch
 
-from llava_tuning.evaluation.easy_vqa import BLANK, MODEL, QUESTION_ONLY, evaluate_easy_vqa
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.models.default import resolve_model
 from llava_tuning.models.pictures import open_picture
-from llava_tuning.models.shapes import CLIP_L, INTERNLM2_1_8B, INTERNLM2_7B
+from llava_tuning.models.shapes import CLIP_L, INTERNLM2_1_8B, INTERNLM2_7B, SMOLLM2_135M
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "assets" / "samples" / "red_circle.png"
-SHAPES = {"internlm2_1_8b": INTERNLM2_1_8B, "internlm2_7b": INTERNLM2_7B}
+SHAPES = {"internlm2_1_8b": INTERNLM2_1_8B, "internlm2_7b": INTERNLM2_7B, "smollm2_135m": SMOLLM2_135M}
 CPU, CUDA = ("bfloat16", "float32", "int8", "4bit"), ("bfloat16", "float32", "8bit", "4bit")
 QUESTIONS = (
     "What is the capital of France?",
@@ -81,7 +80,12 @@ def measure(model: str, mode: str, device: str, limit: int, random_weights: bool
     backend = TransformersBackend.load(resolve_model(model), "model", device, mode, lines.append)
     row: dict[str, Any] = {"mode": mode, "load_s": round(time.perf_counter() - start, 1), "chose": lines[0]}
     row |= tokens(backend) if random_weights else answers(backend, limit)
-    row |= {"before_mib": before, "peak_mib": _status("VmHWM"), "peak_private_mib": peak.private}
+    row |= {
+        "before_mib": before,
+        "after_mib": _status("VmRSS"),
+        "peak_mib": _status("VmHWM"),
+        "peak_private_mib": peak.private,
+    }
     if backend._forward.model.device.type == "cuda":
         row["peak_gpu_mib"] = torch.cuda.max_memory_allocated() // MIB
     return row
@@ -89,6 +93,8 @@ def measure(model: str, mode: str, device: str, limit: int, random_weights: bool
 
 def answers(backend: TransformersBackend, limit: int) -> dict[str, Any]:
     """easy-VQA with controls, and answers without a picture with how fast they were written."""
+    from llava_tuning.evaluation.easy_vqa import BLANK, MODEL, QUESTION_ONLY, evaluate_easy_vqa
+
     report = evaluate_easy_vqa(backend, limit)
     texts, written = [], 0
     start, cpu = time.perf_counter(), time.process_time()
@@ -120,7 +126,7 @@ def tokens(backend: TransformersBackend) -> dict[str, Any]:
     return {**speed, "prompt_tokens": len(prompt.ids), "outputs": likeliest.tolist()}
 
 
-def write_random(folder: Path, name: str) -> Path:
+def write_random(folder: Path, name: str, tokenizer: Path | None) -> Path:
     """A LLaVA directory with random weights of these shapes."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
@@ -128,7 +134,7 @@ def write_random(folder: Path, name: str) -> Path:
     from llava_tuning.models.llava import assemble, load_image_processor, new_projector, save_llava
 
     shapes: Any = SimpleNamespace(text=SHAPES[name], picture=CLIP_L)
-    llm, tower = write_models(folder, shapes)
+    llm, tower = write_models(folder, shapes, tokenizer=tokenizer)
     projector = new_projector(CLIP_L["hidden_size"], shapes.text["hidden_size"]).state_dict()
     model, processor = assemble(
         AutoModelForCausalLM.from_pretrained(llm, dtype=torch.bfloat16),
@@ -148,6 +154,7 @@ def main() -> None:
     )
     parser.add_argument("model", nargs="?", default="default")
     parser.add_argument("--shapes", choices=SHAPES)
+    parser.add_argument("--tokenizer", type=Path, help="model directory with one, in place of SmolLM2's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--modes", help="separated by commas; the first is what others are compared with")
     parser.add_argument("--limit", type=int, default=300, help="easy-VQA questions")
@@ -170,7 +177,9 @@ def main() -> None:
         "rows": [],
     }
     with tempfile.TemporaryDirectory() as folder:
-        model = str(write_random(Path(folder), arguments.shapes)) if arguments.shapes else arguments.model
+        model = arguments.model
+        if arguments.shapes:
+            model = str(write_random(Path(folder), arguments.shapes, arguments.tokenizer))
         reference: list[Any] = []
         for mode in names:
             row = in_a_process(model, mode, arguments)

@@ -25,8 +25,12 @@ SIDES = ((640, 480), (480, 640), (500, 375))  # pixels, as pictures of COCO have
 WORDS = ("red", "small", "large", "dog", "cat", "tree", "house", "under", "beside", "a", "the", "two", "with")
 
 
-def write_models(folder: Path, shapes: Shapes, seed: int = 0) -> tuple[Path, Path]:
-    """A language model (bfloat16, SmolLM2's tokenizer) and a vision tower of these shapes, made once.
+def write_models(
+    folder: Path, shapes: Shapes, seed: int = 0, tokenizer: Path | None = None
+) -> tuple[Path, Path]:
+    """A language model (bfloat16) and a vision tower of these shapes, made once.
+
+    `tokenizer` is a model directory that has one; SmolLM2's where None.
 
     Returns:
         their directories.
@@ -34,7 +38,7 @@ def write_models(folder: Path, shapes: Shapes, seed: int = 0) -> tuple[Path, Pat
     llm, tower = folder / "llm", folder / "vision_tower"
     if (folder / "complete").exists():
         return llm, tower
-    source = smollm2_directory()
+    source = tokenizer or smollm2_directory()
     base = json.loads((source / "config.json").read_text(encoding="utf-8"))
     special = {key: base.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = {**shapes.text, "vocab_size": max(shapes.text["vocab_size"], base["vocab_size"])}

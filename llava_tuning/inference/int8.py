@@ -6,10 +6,15 @@ it too. A token's scale is its own, so an answer does not depend on what else is
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import mmap
+
 import torch
 from torch import nn
 
 LARGEST = 127
+_NOT_NEEDED = 4  # MADV_DONTNEED of madvise(2) on Linux
 
 
 class Int8Linear(nn.Module):
@@ -31,16 +36,17 @@ class Int8Linear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) → (..., out)."""
         rows, scales = _quantise(x.reshape(-1, self.in_features).float())  # (tokens, in), (tokens, 1)
-        product = torch._int_mm(rows, self.weight.t()).float() * scales * self.scales  # (tokens, out)
+        product = torch._int_mm(rows, self.weight.t()).float()  # (tokens, out)
+        product.mul_(scales).mul_(self.scales)
         if self.bias is not None:
-            product = product + self.bias
+            product.add_(self.bias)
         return product.to(x.dtype).reshape(*x.shape[:-1], self.out_features)
 
 
 def _quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Each row's values as int8, and what they are multiples of, (rows, 1)."""
     scales = rows.abs().amax(-1, keepdim=True).clamp(min=1e-12) / LARGEST
-    return (rows / scales).round().to(torch.int8), scales
+    return rows.div(scales).round_().to(torch.int8), scales
 
 
 def convert_int8(layers: nn.Module) -> None:
@@ -49,3 +55,18 @@ def convert_int8(layers: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 setattr(parent, name, Int8Linear(child))
+                _forget(child.weight)
+
+
+def _forget(weight: torch.Tensor) -> None:
+    """Tell the system that a weight mapped from its file is not needed: its pages leave the memory now.
+
+    The whole file stays mapped until its last tensor goes, and what was read of it counts as used so long.
+    Nobody may use the weight afterwards: where it is not mapped, its values are lost.
+    """
+    page = mmap.PAGESIZE
+    first = -(-weight.data_ptr() // page) * page
+    length = (weight.data_ptr() + weight.nbytes - first) // page * page
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        if length > 0:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _NOT_NEEDED)

@@ -93,6 +93,7 @@ def load_model(
 
     from llava_tuning.inference.machine import find_machine
     from llava_tuning.inference.memory_modes import QUANTISED, choose
+    from llava_tuning.models.cache import return_memory
     from llava_tuning.models.sizes import sizes_of
 
     disable_progress_bar()
@@ -118,6 +119,7 @@ def load_model(
         loaded.model.to(choice.device)  # type: ignore[arg-type]
     if choice.mode in QUANTISED and choice.device == "cpu":
         _leave_file(loaded.model)
+        return_memory()
     loaded.model.eval()
     return loaded
 

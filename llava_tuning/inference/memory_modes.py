@@ -152,7 +152,8 @@ def _choice(mode: Mode, place: Gpu | None, sizes: Sizes, machine: Machine, why: 
     if mode == "bfloat16" and place is None and not machine.bfloat16:
         line += "; this CPU emulates bfloat16, float32 or int8 is faster"
     dtype = _whole(place, machine) if mode in QUANTISED else mode
-    return Choice(mode, dtype, "cpu" if place is None else f"cuda:{place.index}", line)  # type: ignore[arg-type]
+    device = "cpu" if place is None else f"cuda:{place.index}" if place.index else "cuda"
+    return Choice(mode, dtype, device, line)  # type: ignore[arg-type]
 
 
 def _too_little(places: list[Gpu | None], sizes: Sizes, machine: Machine) -> str:

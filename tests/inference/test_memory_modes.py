@@ -41,12 +41,12 @@ def card(free_gib: float, bfloat16: bool = True) -> Gpu:
         (LAPTOP, "int8", "cpu"),  # float32 does not fit
         (replace(LAPTOP, int8=False), "4bit", "cpu"),
         (replace(SERVER, bfloat16=False), "float32", "cpu"),
-        (replace(SERVER, gpus=(card(24),)), "bfloat16", "cuda:0"),
-        (replace(SERVER, gpus=(card(24, bfloat16=False),)), "float16", "cuda:0"),
-        (replace(SERVER, gpus=(card(12),)), "8bit", "cuda:0"),
-        (replace(SERVER, gpus=(card(9),)), "4bit", "cuda:0"),
+        (replace(SERVER, gpus=(card(24),)), "bfloat16", "cuda"),
+        (replace(SERVER, gpus=(card(24, bfloat16=False),)), "float16", "cuda"),
+        (replace(SERVER, gpus=(card(12),)), "8bit", "cuda"),
+        (replace(SERVER, gpus=(card(9),)), "4bit", "cuda"),
         (replace(SERVER, gpus=(card(2),)), "bfloat16", "cpu"),  # in no mode on the card
-        (replace(SERVER, gpus=(Gpu(0, "lent", 0, 0, True),)), "bfloat16", "cuda:0"),  # memory unknown
+        (replace(SERVER, gpus=(Gpu(0, "lent", 0, 0, True),)), "bfloat16", "cuda"),  # memory unknown
     ],
 )
 def test_auto_takes_the_most_exact_that_fits_and_says_so(here: Machine, mode: str, device: str) -> None:
