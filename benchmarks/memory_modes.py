@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
+from llava_tuning.inference.machine import find_machine
 from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.models.default import resolve_model
 from llava_tuning.models.pictures import open_picture
@@ -172,6 +173,7 @@ def main() -> None:
     short = arguments.shapes or Path(arguments.model).name
     out = arguments.out or ROOT / "benchmarks" / "results" / f"memory_modes_{short}_{place}.json"
     result = environment("benchmarks.memory_modes", sys.argv) | {
+        "cpu": find_machine().cpu,
         "model": short,
         "cpu_threads": torch.get_num_threads(),
         "rows": [],

@@ -23,7 +23,7 @@ Mode = Literal["float32", "bfloat16", "float16", "8bit", "int8", "4bit"]
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "int8": 1.0, "4bit": 0.5 + 4 / 64}
 QUANTISED = ("8bit", "int8", "4bit")
 KEPT_WHOLE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")  # never quantised
-WORK_BYTES = 1.0 * GIB  # libraries, a picture's activations, logits
+WORK_BYTES = 1.5 * GIB  # libraries, a picture's activations, logits
 _INSTALL = "run `pip install bitsandbytes==0.50.2`"  # as in requirements-train.txt
 
 
