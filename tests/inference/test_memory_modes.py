@@ -148,3 +148,17 @@ def test_the_command_tells_what_it_chose_and_refuses_what_cannot_be(default_mode
     assert "Paris" in done.stdout and "loads in" not in done.stdout
     refused = CliRunner().invoke(cli._build(), ["chat", "--load-in", "8bit", "--device", "cpu"], input="")
     assert isinstance(refused.exception, UserError) and "choose int8" in str(refused.exception)
+
+
+def test_the_app_hands_the_mode_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app import __main__ as app
+    from app import server
+
+    served: list[dict[str, object]] = []
+    monkeypatch.setattr(app, "serve", lambda *given, **named: served.append(named))
+    monkeypatch.setattr(server, "serve", lambda *given, **named: served.append(named))
+    monkeypatch.setattr("sys.argv", ["app", "--load-in", "4bit"])
+    app.main()
+    done = CliRunner().invoke(cli._build(), ["web", "--load-in", "int8"])
+    assert done.exit_code == 0, done.output
+    assert [named["load_in"] for named in served] == ["4bit", "int8"]
