@@ -9,6 +9,7 @@ from pathlib import Path
 from app.folders import chosen_folders
 from app.server import chosen_remote, serve
 from llava_tuning.errors import UserError
+from llava_tuning.load_in import LOAD_IN, LOAD_IN_HELP
 
 _ENVIRONMENT = """\
 environment variables:
@@ -44,6 +45,7 @@ def main() -> None:
         help="environment variable that holds that server's API key, if it wants one "
         "(default: OPENAI_API_KEY)",
     )
+    parser.add_argument("--load-in", choices=LOAD_IN, default="auto", help=LOAD_IN_HELP)
     parser.add_argument(
         "--runs", type=Path, help="folder of training runs to watch (default: work_dirs, where it exists)"
     )
@@ -76,7 +78,8 @@ def main() -> None:
     try:
         remote = chosen_remote(given.backend, given.base_url, given.model, given.api_key_variable)
         folders = chosen_folders(given.runs, given.models, given.feedback, given.loaded_models, given.data)
-        serve(given.model or "default", given.host, given.port, remote, folders, given.root_path)
+        model = given.model or "default"
+        serve(model, given.host, given.port, remote, folders, given.root_path, load_in=given.load_in)
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)
         sys.exit(2)

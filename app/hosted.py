@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
+from app.checks import check_writable, read_root_path
 from app.feedback import feedback_directory
 from app.folders import Folders
-from app.server import check_writable, read_root_path, serve
+from app.server import serve
 from llava_tuning.errors import UserError
 
 STORAGE = Path("/data")  # where a Space's storage is mounted

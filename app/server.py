@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import re
 import signal
 import socket
 import tempfile
@@ -19,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from app import zero_gpu
 from app.announcement import announce
+from app.checks import check_writable
 from app.folders import Folders
+from llava_tuning.address import check_address
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def serve(
     folders: Folders | None = None,
     root_path: str = "",
     name: str | None = None,
+    load_in: str = "auto",
 ) -> None:
     """Serve the app until it is interrupted (Ctrl-C).
 
@@ -85,6 +86,7 @@ def serve(
         folders: where runs, models and votes are; the usual places where None.
         root_path: the path below which a proxy serves the app, such as /llava; the proxy takes it off.
         name: what the page calls the model; its directory's name where None.
+        load_in: how weights are held, of this model and of others that visitors choose; see `load_backend`.
 
     Raises:
         UserError: no such model directory, a server that cannot be asked, an address that is not this
@@ -107,7 +109,7 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a service's stop ends it like Ctrl-C
     with tempfile.TemporaryDirectory(prefix="llava-tuning-web-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # nobody's pictures outlive the app
-        _run(model, host, port, remote, credentials, folders, root_path, name)
+        _run(model, host, port, remote, credentials, folders, root_path, name, load_in)
 
 
 def _run(
@@ -119,6 +121,7 @@ def _run(
     folders: Folders,
     root_path: str,
     name: str | None,
+    load_in: str,
 ) -> None:
     started = time.monotonic()
 
@@ -128,10 +131,12 @@ def _run(
     say("loading the libraries")
     zero_gpu.prepare()
     from app.feedback import Feedback, feedback_directory
+    from llava_tuning.inference.backend import load_backend
 
     votes = Feedback(folders.feedback or feedback_directory())
     say(f"votes on answers go to {votes.directory}")
-    backend = _load(model, remote, say, name)
+    load = partial(load_backend, load_in=load_in, say=say)
+    backend = _load(model, remote, say, name, load)
     state = "is loaded" if remote is None else "answers"
     say(f"{backend.name} {state}: {'text and pictures' if backend.sees else 'text only'}")
     import uvicorn
@@ -147,6 +152,7 @@ def _run(
         folders.models,
         folders.loaded_models,
         other_models(backend, remote),
+        load,
         own_directory=None if remote or model == DEFAULT_NAME else Path(model),
     )
     site = build_site(shelf, credentials, votes, chinese, folders, root_path)
@@ -172,8 +178,14 @@ def _run(
         shelf.stop()
 
 
-def _load(model: str, remote: Remote | None, say: Callable[[str], None], name: str | None) -> ChatBackend:
-    from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
+def _load(
+    model: str,
+    remote: Remote | None,
+    say: Callable[[str], None],
+    name: str | None,
+    load: Callable[..., ChatBackend],
+) -> ChatBackend:
+    from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 
     if remote is not None:
         from llava_tuning.inference.openai_backend import OpenAIBackend
@@ -182,7 +194,7 @@ def _load(model: str, remote: Remote | None, say: Callable[[str], None], name: s
         say(f"asking {endpoint.url}")
         return OpenAIBackend.connect(endpoint, remote.model)
     say(f"loading the model {model}")
-    backend = load_backend(model, name=name)
+    backend = load(model, name=name)
     if zero_gpu.is_here():  # no GPU now, so nothing can be asked before the first visitor
         return zero_gpu.lend(backend)
     # The first answer of all is slower: let no visitor wait for it, and a broken model fail here.
@@ -201,63 +213,3 @@ def other_models(backend: ChatBackend, remote: Remote | None) -> dict[str, Calla
     endpoint = remote.endpoint()
     names = (name for name in backend.models() if name != backend.name)
     return {name: partial(OpenAIBackend.connect, endpoint, name) for name in names}
-
-
-def check_address(host: str, port: int) -> None:
-    """Find out before anything is loaded whether the app can listen there.
-
-    Raises:
-        UserError: it cannot; says what to choose instead.
-    """
-    if not 1 <= port <= 65535:
-        raise UserError(f"port {port} does not exist; choose 1024 to 65535, e.g. --port 7860")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except PermissionError:
-        raise UserError(f"port {port} needs administrator's rights; choose one above 1023") from None
-    except socket.gaierror:
-        raise UserError(
-            f"{host}: no such address; use --host 127.0.0.1 (or 0.0.0.0 for the network)"
-        ) from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"port {port} is in use; stop the other program or add --port {port + 1}"
-            ) from None
-        raise UserError(
-            f"{host}: not an address of this machine ({error.strerror}); use --host 127.0.0.1"
-        ) from None
-
-
-def check_writable(directory: Path) -> None:
-    """Make the directory for votes before anything is loaded.
-
-    Raises:
-        UserError: it cannot be made or written; says what to choose instead.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--feedback {directory}: cannot be written ({error.strerror}); choose another directory"
-        ) from None
-
-
-def read_root_path(given: str, source: str = "--root-path") -> str:
-    """Such a path as /llava, without a slash at its end; empty where there is none.
-
-    Args:
-        source: the option or variable that gave it.
-
-    Raises:
-        UserError: it is no path.
-    """
-    root_path = given.rstrip("/")
-    if root_path and not re.fullmatch(r"(/[\w.~-]+)+", root_path):
-        raise UserError(f"{source} {given}: not such a path as /llava; begin with / and give no site")
-    return root_path

@@ -42,6 +42,7 @@ _MODULES = (
     "evaluation",
     "web",
     "deployment",
+    "doctor",
 )
 
 

@@ -7,24 +7,30 @@ import random
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, CLIPVisionConfig, CLIPVisionModel, LlamaConfig
 
-from benchmarks.train.shapes import LENGTHS, TEXT_ONLY, Shapes
 from llava_tuning.models.default import PARTS
 from llava_tuning.models.llava import new_projector
 from llava_tuning.models.smollm2 import smollm2_directory
+
+if TYPE_CHECKING:  # it imports XTuner, which whoever only writes models does without
+    from benchmarks.train.shapes import Shapes
 
 SIDES = ((640, 480), (480, 640), (500, 375))  # pixels, as pictures of COCO have them
 WORDS = ("red", "small", "large", "dog", "cat", "tree", "house", "under", "beside", "a", "the", "two", "with")
 
 
-def write_models(folder: Path, shapes: Shapes, seed: int = 0) -> tuple[Path, Path]:
-    """A language model (bfloat16, SmolLM2's tokenizer) and a vision tower of these shapes, made once.
+def write_models(
+    folder: Path, shapes: Shapes, seed: int = 0, tokenizer: Path | None = None
+) -> tuple[Path, Path]:
+    """A language model (bfloat16) and a vision tower of these shapes, made once.
+
+    `tokenizer` is a model directory that has one; SmolLM2's where None.
 
     Returns:
         their directories.
@@ -32,13 +38,13 @@ def write_models(folder: Path, shapes: Shapes, seed: int = 0) -> tuple[Path, Pat
     llm, tower = folder / "llm", folder / "vision_tower"
     if (folder / "complete").exists():
         return llm, tower
-    source = smollm2_directory()
+    source = tokenizer or smollm2_directory()
     base = json.loads((source / "config.json").read_text(encoding="utf-8"))
     special = {key: base.get(key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     text = {**shapes.text, "vocab_size": max(shapes.text["vocab_size"], base["vocab_size"])}
     torch.manual_seed(seed)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = LlamaForCausalLM(LlamaConfig(**text, **special)).to(torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(LlamaConfig(**text, **special), dtype=torch.bfloat16)
         vision = CLIPVisionModel(CLIPVisionConfig(**shapes.picture))
     model.save_pretrained(llm)
     vision.save_pretrained(tower)
@@ -92,6 +98,8 @@ def _picture(path: Path) -> None:
 
 def write_records(path: Path, stage: str, count: int, pictures: int, seed: int = 0) -> None:
     """`count` conversations of one turn, with lengths as `shapes.LENGTHS` assumes them for the stage."""
+    from benchmarks.train.shapes import LENGTHS, TEXT_ONLY
+
     draw = random.Random(seed)
     law: dict[str, Any] = LENGTHS[stage]
     records = []

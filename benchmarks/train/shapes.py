@@ -10,6 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaFo
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.models.llava import new_projector
+from llava_tuning.models.shapes import CLIP_L, CLIP_TINY, INTERNLM2_1_8B, INTERNLM2_7B, SMOLLM2_135M
 from llava_tuning.training.estimate import Load, Training
 from llava_tuning.training.model import accept_bytes, load_vision_tower
 from llava_tuning.training.plan import count, lora_size
@@ -32,71 +33,10 @@ class Shapes:
         return int((self.picture["image_size"] // self.picture["patch_size"]) ** 2)
 
 
-CLIP_L = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 16,
-    "image_size": 336,
-    "patch_size": 14,
-    "projection_dim": 768,
-}
 SHAPES = {
-    # internlm/internlm2-chat-1_8b after `llava-tuning prepare`, openai/clip-vit-large-patch14-336
-    "internlm2_1_8b": Shapes(
-        {
-            "vocab_size": 92544,
-            "hidden_size": 2048,
-            "intermediate_size": 8192,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": False,
-        },
-        CLIP_L,
-        {"pretrain": 32, "finetune": 16},
-    ),
-    # internlm/internlm2-chat-7b
-    "internlm2_7b": Shapes(
-        {
-            "vocab_size": 92544,
-            "hidden_size": 4096,
-            "intermediate_size": 14336,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-5,
-            "tie_word_embeddings": False,
-        },
-        CLIP_L,
-        {"pretrain": 32, "finetune": 16},
-    ),
-    # SmolLM2-135M-Instruct and the bundled CLIP
-    "demo": Shapes(
-        {
-            "vocab_size": 49152,
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "max_position_embeddings": 8192,
-            "tie_word_embeddings": True,
-        },
-        {
-            "hidden_size": 256,
-            "intermediate_size": 1024,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "image_size": 96,
-            "patch_size": 16,
-            "projection_dim": 256,
-        },
-        {"pretrain": 16, "finetune": 8},
-    ),
+    "internlm2_1_8b": Shapes(INTERNLM2_1_8B, CLIP_L, {"pretrain": 32, "finetune": 16}),
+    "internlm2_7b": Shapes(INTERNLM2_7B, CLIP_L, {"pretrain": 32, "finetune": 16}),
+    "demo": Shapes(SMOLLM2_135M, CLIP_TINY, {"pretrain": 16, "finetune": 8}),
     "tiny": Shapes(
         {
             "vocab_size": 500,

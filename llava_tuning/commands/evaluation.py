@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from llava_tuning.commands.options import Device, LoadInOption, say
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def easy_vqa(
         Path | None, typer.Option(help="Write a contact sheet of the first model's answers as PNG.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
+    load_in: LoadInOption = "auto",
 ) -> None:
     """Accuracy on easy-VQA's official test questions, beside controls that do not see."""
     import json
@@ -68,7 +70,7 @@ def easy_vqa(
     reports: dict[str, EasyVqaReport] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for name, model in zip(names, models, strict=True):
-            backend = load_backend(model, device)
+            backend = load_backend(model, device, load_in, say=say)
             task = progress.add_task(f"asking {name}", total=None)
             reports[name] = evaluate_easy_vqa(
                 backend,

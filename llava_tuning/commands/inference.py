@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from llava_tuning.commands.options import Device, LoadInOption, say
 from llava_tuning.errors import UserError
 
 _MODEL = typer.Argument(help="A model directory, or 'default' for the embedded model.")
-_DEVICE = typer.Option(help="auto, cpu, cuda or cuda:N.")
 _TEMPERATURE = typer.Option(help="0 takes the likeliest word each time; up to 2.")
 _NEW_TOKENS = typer.Option(help="The longest answer, in tokens.")
 
@@ -30,7 +30,8 @@ def chat(
     top_p: Annotated[float, typer.Option(help="Sample among words of this probability together.")] = 0.75,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1: repeat less.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Makes answers repeatable.")] = None,
-    device: Annotated[str, _DEVICE] = "auto",
+    device: Device = "auto",
+    load_in: LoadInOption = "auto",
 ) -> None:
     """Chat in the terminal, with or without a picture; questions may also come from a pipe, one a line."""
     from llava_tuning.inference.backend import GenerationSettings, load_backend
@@ -44,7 +45,7 @@ def chat(
         # A bad picture, and a model that takes none, are told before the model is loaded.
         open_picture(image)
         require_eyes(resolve_model(model))
-    run_chat(TerminalChat(load_backend(model, device), settings, system, image))
+    run_chat(TerminalChat(load_backend(model, device, load_in, say=say), settings, system, image))
 
 
 def vqa(
@@ -62,7 +63,8 @@ def vqa(
     max_new_tokens: Annotated[int, _NEW_TOKENS] = 128,
     temperature: Annotated[float, _TEMPERATURE] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Makes sampled answers repeatable.")] = None,
-    device: Annotated[str, _DEVICE] = "auto",
+    device: Device = "auto",
+    load_in: LoadInOption = "auto",
 ) -> None:
     """Ask about many pictures. The same command again continues an interrupted run.
 
@@ -92,11 +94,11 @@ def vqa(
 
     directory = resolve_model(model)
     require_eyes(directory)
-    meta = run_meta(model, directory, settings)
+    meta = run_meta(model, directory, settings, load_in)
     console = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with AnswerFile(out, meta) as answers:
-        backend = load_backend(model, device)
+        backend = load_backend(model, device, load_in, say=say)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("")
             summary = answer_questions(

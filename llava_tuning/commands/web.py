@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from llava_tuning.commands.options import LoadInOption
+
 
 def register(app: typer.Typer) -> None:
     """Add `web` to the command line."""
@@ -35,6 +37,7 @@ def register(app: typer.Typer) -> None:
         api_key_variable: Annotated[
             str, typer.Option(help="Environment variable that holds that server's API key, if it wants one.")
         ] = "OPENAI_API_KEY",
+        load_in: LoadInOption = "auto",
         runs: Annotated[
             Path | None, typer.Option(help="Folder of training runs to watch.", show_default="work_dirs")
         ] = None,
@@ -73,4 +76,4 @@ def register(app: typer.Typer) -> None:
 
         remote = chosen_remote(backend, base_url, model, api_key_variable)
         folders = chosen_folders(runs, models, feedback, loaded_models, data)
-        serve(model or "default", host, port, remote, folders, root_path)
+        serve(model or "default", host, port, remote, folders, root_path, load_in=load_in)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -170,18 +170,25 @@ class AttentiveBackend(Protocol):
 
 
 def load_backend(
-    model: str = "default", device: str = "auto", dtype: str = "auto", name: str | None = None
+    model: str = "default",
+    device: str = "auto",
+    load_in: str = "auto",
+    name: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> ChatBackend:
     """Load a model directory (or the embedded default) to chat with.
 
     Args:
         model: a LLaVA or Llama model directory, or "default".
         device: "auto" (the first GPU, else the CPU), "cpu", "cuda" or "cuda:N".
-        dtype: "auto" (bfloat16 where the device computes in it), "bfloat16", "float16" or "float32".
+        load_in: "auto" (what the free memory has room for), "4bit", "8bit", "bfloat16", "float16", "float32"
+            or "int8".
         name: what it is called; None takes the directory's name.
+        say: is told in one line what the weights are held in and why, before they are read.
 
     Raises:
-        UserError: no such directory, not a model directory, damaged or incomplete weights, no such device.
+        UserError: no such directory, not a model directory, damaged or incomplete weights, no such device, a
+            mode that it cannot load in, or too little memory.
     """
     from llava_tuning.inference.loading import check_model_directory
     from llava_tuning.models.default import resolve_model
@@ -191,4 +198,4 @@ def load_backend(
     from llava_tuning.inference.transformers_backend import TransformersBackend
 
     name = name or ("default" if model == "default" else directory.resolve().name)
-    return TransformersBackend.load(directory, name=name, device=device, dtype=dtype)
+    return TransformersBackend.load(directory, name, device, load_in, say)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +16,8 @@ from llava_tuning.errors import UserError
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from llava_tuning.inference.memory_modes import Choice
 
 
 @dataclass(frozen=True)
@@ -65,67 +71,37 @@ def require_eyes(directory: Path) -> None:
         raise UserError(f"{directory}: a text model, which takes no pictures; give a LLaVA model directory")
 
 
-def choose_device(device: str) -> torch.device:
-    """The torch device for "auto", "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        UserError: no such device here.
-    """
-    import torch
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        chosen = None
-    if chosen is None or chosen.type not in ("cpu", "cuda"):
-        raise UserError(f"device {device!r} is unknown; choose auto, cpu, cuda or cuda:N")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device {device!r}: this machine has {torch.cuda.device_count()} GPUs; choose cpu or auto"
-        )
-    return chosen
-
-
-def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The torch dtype for "auto", "bfloat16", "float16" or "float32".
-
-    Raises:
-        UserError: another name.
-    """
-    import torch
-
-    names = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-    if dtype != "auto":
-        if dtype not in names:
-            raise UserError(f"dtype {dtype!r} is unknown; choose auto, {', '.join(names)}")
-        return names[dtype]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    # Without these instructions bfloat16 is emulated on a CPU, several times slower than float32.
-    can: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return torch.bfloat16 if can.get("avx512_bf16") or can.get("amx_bf16") else torch.float32
-
-
-def load_model(directory: Path, device: str = "auto", dtype: str = "auto") -> LoadedModel:
+def load_model(
+    directory: Path,
+    device: str = "auto",
+    load_in: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> LoadedModel:
     """Load a LLaVA or Llama directory; every weight must be there, and none too many.
 
+    Args:
+        directory: the model's.
+        device, load_in: see `memory_modes.choose`.
+        say: is told in one line what the weights are held in and why, before they are read.
+
     Raises:
-        UserError: as for `check_model_directory`, or damaged or incomplete files, or no such device or dtype.
+        UserError: as for `check_model_directory` and `choose`, or damaged or incomplete files.
     """
     kind = check_model_directory(directory)
     import torch
-    from transformers.utils import logging
+    from transformers.utils.logging import disable_progress_bar
 
-    from llava_tuning.models.checkpoints import Checkpoint
+    from llava_tuning.inference.machine import find_machine
+    from llava_tuning.inference.memory_modes import QUANTISED, choose
+    from llava_tuning.models.cache import return_memory
+    from llava_tuning.models.sizes import sizes_of
 
-    Checkpoint(directory)  # headers and index: what is cut off or missing is named before anything is read
-    logging.disable_progress_bar()
-    chosen = choose_device(device)
-    weights = choose_dtype(dtype, chosen)
+    disable_progress_bar()
     try:
-        loaded = _load_llava(directory, weights) if kind == "llava" else _load_llama(directory, weights)
+        # Headers and index: what is cut off or missing is named before anything is read.
+        choice = choose(load_in, device, sizes_of(directory), find_machine())
+        say(choice.line)
+        loaded = _load(kind, directory, choice)
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # the loaders raise many kinds for damaged files
@@ -135,17 +111,67 @@ def load_model(directory: Path, device: str = "auto", dtype: str = "auto") -> Lo
         ) from error
     if not loaded.tokenizer.chat_template:
         raise UserError(f"{directory}: the tokenizer has no chat template; add chat_template.jinja")
-    loaded.model.to(chosen).eval()  # type: ignore[arg-type]
+    if choice.mode == "int8":
+        from llava_tuning.inference.int8 import convert_int8
+
+        convert_int8(loaded.model.get_decoder().layers)  # type: ignore[arg-type]
+    elif choice.mode not in QUANTISED:  # those are where they belong
+        loaded.model.to(choice.device)  # type: ignore[arg-type]
+    if choice.mode in QUANTISED and choice.device == "cpu":
+        _leave_file(loaded.model)
+        return_memory()
+    loaded.model.eval()
     return loaded
 
 
-def _load_llava(directory: Path, dtype: torch.dtype) -> LoadedModel:
-    from llava_tuning.models.llava import load_llava
+def _load(kind: str, directory: Path, choice: Choice) -> LoadedModel:
+    import torch
 
-    return LoadedModel(*load_llava(directory, dtype))
+    dtype: torch.dtype = getattr(torch, choice.dtype)
+    options = _quantisation(choice, dtype) if choice.mode in ("4bit", "8bit") else {}
+    if kind == "llava":
+        from llava_tuning.models.llava import load_llava
 
-
-def _load_llama(directory: Path, dtype: torch.dtype) -> LoadedModel:
+        return LoadedModel(*load_llava(directory, dtype, **options))
     from llava_tuning.models.llama import load_llama
 
-    return LoadedModel(*load_llama(directory, dtype), None)
+    return LoadedModel(*load_llama(directory, dtype, **options), None)
+
+
+def _quantisation(choice: Choice, dtype: torch.dtype) -> dict[str, Any]:
+    """What transformers is told to quantise by bitsandbytes while it reads."""
+    from transformers import BitsAndBytesConfig
+
+    from llava_tuning.inference.memory_modes import KEPT_WHOLE
+
+    _import_bitsandbytes()
+    config = BitsAndBytesConfig(
+        load_in_4bit=choice.mode == "4bit",
+        load_in_8bit=choice.mode == "8bit",
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=list(KEPT_WHOLE),
+    )
+    return {"quantization_config": config, "device_map": {"": choice.device}}
+
+
+def _leave_file(model: torch.nn.Module) -> None:
+    """Copy what was not quantised: as long as a tensor lies in the weights' file, all of it stays mapped."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.clone()
+
+
+def _import_bitsandbytes() -> None:
+    """But let it fetch no CPU kernel from a hub, as it does where the package `kernels` is installed."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of that, and of each cast to float16
+    if "bitsandbytes" in sys.modules:
+        return
+    before = sys.modules.get("kernels")
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("bitsandbytes")
+    finally:
+        del sys.modules["kernels"]
+        if before is not None:
+            sys.modules["kernels"] = before

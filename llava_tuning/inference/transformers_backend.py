@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -60,10 +60,15 @@ class TransformersBackend:
 
     @classmethod
     def load(
-        cls, directory: Path, name: str, device: str = "auto", dtype: str = "auto"
+        cls,
+        directory: Path,
+        name: str,
+        device: str = "auto",
+        load_in: str = "auto",
+        say: Callable[[str], None] = lambda line: None,
     ) -> TransformersBackend:
         """Load a model directory; see `load_backend` for the arguments and errors."""
-        return cls(load_model(directory, device, dtype), name)
+        return cls(load_model(directory, device, load_in, say), name)
 
     def stream(
         self,

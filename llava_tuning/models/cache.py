@@ -58,11 +58,11 @@ def build_once(name: str, builder: Callable[[Path], None]) -> Path:
             raise
     finally:
         lock.release()
-        _return_memory()
+        return_memory()
     return target
 
 
-def _return_memory() -> None:
+def return_memory() -> None:
     """Give what a builder has freed back to the system: glibc would keep hundreds of megabytes."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another C library

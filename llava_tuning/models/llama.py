@@ -18,15 +18,20 @@ PROBES = ("Who are you?", "What is the capital of France?", "请介绍一下你�
 
 
 def load_llama(
-    directory: str | Path, dtype: torch.dtype | str = "auto"
+    directory: str | Path, dtype: torch.dtype | str = "auto", **options: Any
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """Model (in eval mode) and tokenizer of a language model directory.
+    """Model (in eval mode) and tokenizer of a language model directory; `options` are `from_pretrained`'s.
 
     Raises:
         UserError: weights are missing from the directory or unknown to the model.
     """
     loaded: Any = LlamaForCausalLM.from_pretrained(
-        directory, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, output_loading_info=True
+        directory,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
     )
     model, info = loaded
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):

@@ -181,15 +181,15 @@ def save_llava(
 
 
 def load_llava(
-    directory: str | Path, dtype: torch.dtype | str = "auto", device: str = "cpu"
+    directory: str | Path, dtype: torch.dtype | str = "auto", **options: Any
 ) -> tuple[LlavaForConditionalGeneration, PreTrainedTokenizerBase, LlavaImageProcessorPil]:
-    """Model (in eval mode), tokenizer and picture processor of a model directory.
+    """Model (in eval mode), tokenizer and picture processor of a directory; `options`: `from_pretrained`'s.
 
     Raises:
         UserError: weights are missing from the directory or unknown to the model; names some of them.
     """
     loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-        directory, dtype=dtype, output_loading_info=True, attn_implementation="sdpa"
+        directory, dtype=dtype, output_loading_info=True, attn_implementation="sdpa", **options
     )
     model, info = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -197,7 +197,7 @@ def load_llava(
             names = ", ".join(sorted(map(str, info[kind]))[:4])
             raise UserError(f"{directory}: {kind.replace('_', ' ')}: {names}; export or download it again")
     tokenizer = load_tokenizer(Path(directory), name=directory, remedy="export or download it again")
-    return model.to(device).eval(), tokenizer, load_image_processor(directory)
+    return model.eval(), tokenizer, load_image_processor(directory)
 
 
 def _add_image_token(tokenizer: PreTrainedTokenizerBase) -> int:

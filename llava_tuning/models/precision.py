@@ -1,8 +1,16 @@
-"""Which number format a machine computes fastest in."""
+"""Which number formats a processor computes fast."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+
+
+def cpu_features() -> dict[str, Any]:
+    """The CPU's instructions by PyTorch's names; empty where this PyTorch (before 2.8) does not tell."""
+    features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return features
 
 
 def fast_dtype(device: str) -> torch.dtype:
@@ -12,5 +20,10 @@ def fast_dtype(device: str) -> torch.dtype:
     """
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    features = torch.cpu.get_capabilities()
+    features = cpu_features()
     return torch.bfloat16 if features.get("avx512_bf16") or features.get("amx_bf16") else torch.float32
+
+
+def multiplies_int8(features: dict[str, Any]) -> bool:
+    """Whether a CPU with these features sums products of int8 exactly (VNNI); AVX2 alone saturates."""
+    return bool(features.get("avx512_vnni") or features.get("avx_vnni"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,12 @@ SECRETS = {
     "OPENAI_API_KEY": "canary_four",
     "OPENXLAB_TOKEN": "canary_five",
 }
+
+# Everything may be read, as the interpreter has to be, and nothing but the user's own files written.
+AS_USER = [
+    *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"),
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +55,16 @@ def files_of(folder: Path) -> list[Path]:
 @pytest.fixture(scope="session")
 def list_files():
     return files_of
+
+
+def run_as_user(words: list[str], home: Path) -> list[str]:
+    """The command, as user 1000 where root runs the tests; `home` becomes that user's."""
+    if os.geteuid() or shutil.which("setpriv") is None:
+        return words
+    os.chown(home, 1000, 1000)
+    return [*AS_USER, *words]
+
+
+@pytest.fixture(scope="session")
+def as_user():
+    return run_as_user

@@ -18,11 +18,6 @@ import pytest
 CHROMIUM = shutil.which("chromium")
 PICTURE = Path(__file__).resolve().parents[2] / "assets" / "samples" / "red_circle.png"
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-# Everything may be read, as the interpreter has to be, and nothing but the user's own files written.
-AS_USER = [
-    *("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"),
-    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def python(space: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 @pytest.fixture
 def start(
-    python: Path, find_free_port: Callable[[], int], tmp_path: Path
+    python: Path, as_user: Callable[..., list[str]], find_free_port: Callable[[], int], tmp_path: Path
 ) -> Iterator[Callable[[Path], tuple[str, list[str]]]]:
     """Starts a folder by `python app.py` and waits until it can be used; gives its address and its lines."""
     started: list[subprocess.Popen[str]] = []
@@ -64,9 +59,7 @@ def start(
         port, home = find_free_port(), tmp_path / "home"
         home.mkdir()
         words = [str(python), "app.py"]
-        if os.geteuid() == 0 and shutil.which("setpriv"):
-            os.chown(home, 1000, 1000)
-            words = [*AS_USER, *words]
+        words = as_user(words, home)
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "NO_PROXY") if name in os.environ}
         environment = kept | {
             "HOME": str(home),

@@ -13,14 +13,14 @@ from llava_tuning.inference.transformers_backend import TransformersBackend
 
 @pytest.fixture(scope="session")
 def llava(blind_llava: Path) -> TransformersBackend:
-    backend = load_backend(str(blind_llava), device="cpu", dtype="float32")
+    backend = load_backend(str(blind_llava), device="cpu", load_in="float32")
     assert isinstance(backend, TransformersBackend)
     return backend
 
 
 @pytest.fixture(scope="session")
 def llama(text_model: Path) -> TransformersBackend:
-    backend = load_backend(str(text_model), device="cpu", dtype="float32")
+    backend = load_backend(str(text_model), device="cpu", load_in="float32")
     assert isinstance(backend, TransformersBackend)
     return backend
 

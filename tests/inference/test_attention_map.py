@@ -20,7 +20,7 @@ QUESTION = "What shape is in the image?"
 
 @pytest.fixture(scope="module")
 def seeing(default_model: Path) -> TransformersBackend:
-    backend = load_backend(str(default_model), device="cpu", dtype="float32")
+    backend = load_backend(str(default_model), device="cpu", load_in="float32")
     assert isinstance(backend, TransformersBackend)
     return backend
 

@@ -218,13 +218,13 @@ def test_a_batch_too_large_for_the_memory_is_a_sentence(
 
 
 def test_the_dtype_can_be_chosen(blind_llava: Path) -> None:
-    bfloat16 = load_backend(str(blind_llava), device="cpu", dtype="bfloat16")
+    bfloat16 = load_backend(str(blind_llava), device="cpu", load_in="bfloat16")
     assert "Paris" in bfloat16.answer_batch([FRANCE], SHORT)[0]
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("device", "cuda:99"), ("device", "abacus"), ("device", "meta"), ("dtype", "int3")],
+    [("device", "cuda:99"), ("device", "abacus"), ("device", "meta"), ("load_in", "int3")],
 )
 def test_unknown_devices_and_dtypes_are_named(text_model: Path, option: str, value: str) -> None:
     with pytest.raises(UserError, match=value):
