@@ -38,6 +38,7 @@ _MODULES = (
     "models",
     "training",
     "training_selection",
+    "export",
     "inference",
     "evaluation",
     "web",

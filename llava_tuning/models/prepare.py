@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +27,13 @@ from llava_tuning.models.checkpoints import (
     rewrite_json,
     some_names,
 )
+from llava_tuning.models.directory import complete_or_not_at_all
 from llava_tuning.models.gguf_llama import convert_gguf
 from llava_tuning.models.internlm2_tokenizer import convert_tokenizer
+from llava_tuning.models.llama import flat_rope
 from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
 from llava_tuning.models.smollm2 import prepare_smollm2
-from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
+from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer, name_tokenizer_class
 
 SMOLLM2 = "smollm2"
 MAX_SHARD_GB = 2.0
@@ -66,7 +66,7 @@ def prepare(
         raise UserError(f"a largest shard of {max_shard_gb} GB makes no sense; give a number above 0")
     out = Path(out).expanduser()
     path = Path(source).expanduser()
-    with _complete_or_not_at_all(out) as building:
+    with complete_or_not_at_all(out) as building:
         if path.is_dir():
             _prepare_directory(path, building, path.name, revision, max_shard_gb, progress)
         elif source == SMOLLM2:
@@ -81,29 +81,6 @@ def prepare(
                 f"{source}: no such directory, nor '{SMOLLM2}', a .gguf file or a hub id (owner/name)"
             )
     return out
-
-
-@contextmanager
-def _complete_or_not_at_all(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that becomes `out` when nothing failed."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already and not empty; delete it or give another --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); give another --out") from None
-    building.chmod(0o755)
-    try:
-        yield building
-        for file in building.glob("*.safetensors"):
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
-        if out.is_dir():
-            out.rmdir()
-        building.rename(out)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def _prepare_gguf(source: Path, out: Path) -> None:
@@ -156,7 +133,7 @@ def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Chec
         raise UserError(f"{source}: {len(tokenizer)} tokens do not fit an embedding of {shape.vocab} rows")
     _save_config(llama_config, out)
     tokenizer.save_pretrained(out)
-    rewrite_json(out / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    name_tokenizer_class(out)
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")],
@@ -234,6 +211,4 @@ def _save_config(config: LlamaConfig, out: Path) -> None:
     config.save_pretrained(out)
     path = out / "config.json"
     rope = json.loads(path.read_text(encoding="utf-8"))["rope_parameters"]
-    # Flat keys as well, for engines that read transformers 4's layout.
-    scaling = None if rope["rope_type"] == "default" else {k: v for k, v in rope.items() if k != "rope_theta"}
-    rewrite_json(path, drop=("auto_map",), rope_theta=rope["rope_theta"], rope_scaling=scaling)
+    rewrite_json(path, drop=("auto_map",), **flat_rope(rope))
