@@ -14,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command()(export)
     app.command()(merge)
+    app.command("import")(import_command)
 
 
 def export(
@@ -113,3 +114,32 @@ def merge(
         f"base to merged {report.merged_difference:.1e}; rounding to {dtype} moves logits by up to "
         f"{report.rounding_difference:.1e}."
     )
+
+
+def import_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A directory or hub id: XTuner's LLaVA format (projector/, ...) or a llava-hf model."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Directory to make.")],
+    llm: Annotated[
+        str | None,
+        typer.Option(help="XTuner: the language model it was trained on: directory, hub id or 'smollm2'."),
+    ] = None,
+    vision_tower: Annotated[
+        str | None, typer.Option(help="XTuner: the CLIP model it was trained on: directory or hub id.")
+    ] = None,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            help="XTuner: 'vicuna' or a Jinja file, where the language model has no chat template.",
+        ),
+    ] = None,
+) -> None:
+    """Turn a LLaVA model of XTuner's or Hugging Face's format into a model directory."""
+    from llava_tuning.models.importing.run import import_model
+
+    kind = import_model(source, out, llm, vision_tower, chat_template)
+    typer.echo(f"wrote {out} from {kind}; ask it: llava-tuning chat {out} --image FILE")

@@ -74,25 +74,27 @@ def export_gguf(directory: Path, out: Path, name: str, dtype: str = "bfloat16") 
     tensors = _tensors(directory, checkpoint, kind, layers)
     _check_complete(directory, tensors, config, layers)
     tokenizer = load_tokenizer(directory, name=directory, remedy="export or download it again")
+    rows = next(t.info.shape[0] for t in tensors if t.place.name == "token_embd.weight")
     with complete_or_not_at_all(out) as building:
-        model = building / f"{name}-{label}.gguf"
-        writer = GGUFWriter(model, "llama")
-        writer.add_name(name)
-        writer.add_file_type(file_type)
-        rows = next(t.info.shape[0] for t in tensors if t.place.name == "token_embd.weight")
-        add_language_model(writer, config, tokenizer, rows, directory)
-        _write(writer, checkpoint, [t for t in tensors if not t.place.sees], _change_rows(config))
-        mmproj = None
-        if sees:
-            mmproj = building / f"mmproj-{name}-{label}.gguf"
-            writer = GGUFWriter(mmproj, "clip")
-            writer.add_name(name)
-            writer.add_file_type(file_type)
-            add_vision(writer, config, directory, layers)
-            _write(writer, checkpoint, [t for t in tensors if t.place.sees])
+        model, mmproj = building / f"{name}-{label}.gguf", building / f"mmproj-{name}-{label}.gguf"
+        writers = [_writer(model, "llama", name, file_type)]
+        if sees:  # all of it is checked before anything is written
+            writers.append(_writer(mmproj, "clip", name, file_type))
+            add_vision(writers[1], config, directory, layers)
+        add_language_model(writers[0], config, tokenizer, rows, directory)
+        for writer in writers:
+            part = [tensor for tensor in tensors if tensor.place.sees == (writer is not writers[0])]
+            _write(writer, checkpoint, part, _change_rows(config))
         if (directory / FILE_NAME).is_file():
             shutil.copyfile(directory / FILE_NAME, building / FILE_NAME)
-    return GgufFiles(out / model.name, out / mmproj.name if mmproj else None)
+    return GgufFiles(out / model.name, out / mmproj.name if sees else None)
+
+
+def _writer(path: Path, architecture: str, name: str, file_type: LlamaFileType) -> GGUFWriter:
+    writer = GGUFWriter(path, architecture)
+    writer.add_name(name)
+    writer.add_file_type(file_type)
+    return writer
 
 
 def _tensors(
@@ -133,13 +135,13 @@ def _check_complete(directory: Path, tensors: list[_Tensor], config: Any, vision
         )
 
 
-def _change_rows(config: Any) -> Callable[[str, torch.Tensor], torch.Tensor]:
+def _change_rows(config: Any) -> Callable[[Place, torch.Tensor], torch.Tensor]:
     text = config.get_text_config()
     heads = {"attn_q": text.num_attention_heads, "attn_k": text.num_key_value_heads}
 
-    def change(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        module = name.split(".")[-2]
-        return interleave(tensor, heads[module]) if module in heads else tensor
+    def change(place: Place, tensor: torch.Tensor) -> torch.Tensor:
+        module = place.name.split(".")[-2]
+        return interleave(tensor, heads[module]) if module in heads and not place.sees else tensor
 
     return change
 
@@ -148,7 +150,7 @@ def _write(
     writer: GGUFWriter,
     checkpoint: Checkpoint,
     tensors: list[_Tensor],
-    change: Callable[[str, torch.Tensor], torch.Tensor] = lambda name, tensor: tensor,
+    change: Callable[[Place, torch.Tensor], torch.Tensor],
 ) -> None:
     """Header first, then each tensor as it is read."""
     for tensor in tensors:
@@ -164,7 +166,7 @@ def _write(
         for name, values in checkpoint:
             if name in wanted:
                 to = wanted[name]
-                changed = change(to.place.name, values).float().contiguous()
+                changed = change(to.place, values).float().contiguous()
                 writer.write_tensor_data(quantize(changed.numpy(), to.kind))
     finally:
         writer.close()

@@ -102,7 +102,8 @@ def add_vision(writer: GGUFWriter, config: Any, directory: Path, layers: int) ->
     if side != vision.image_size or processor.resample != 3 or padding != _LLAMA_CPP_PADDING:
         raise UserError(
             f"{directory}: pictures are brought to {side} pixels with filter {processor.resample} and the "
-            f"colour {padding}; llama.cpp brings them to {vision.image_size} with filter 3 and {_LLAMA_CPP_PADDING}"
+            f"colour {padding}; llama.cpp brings them to {vision.image_size} with filter 3 "
+            f"and {_LLAMA_CPP_PADDING}"
         )
     writer.add_type(GGUFType.MMPROJ)
     writer.add_clip_has_vision_encoder(True)

@@ -1,7 +1,8 @@
 """A fast tokenizer as GGUF's fields, for the two kinds that Llama models come with.
 
 Byte-level BPE (SmolLM2, Llama 3) is llama.cpp's `gpt2`; BPE with byte fallback, which sentencepiece models
-are converted to (InternLM2, Llama 2, Vicuna), is its `llama`. What llama.cpp would split otherwise is refused.
+are converted to (InternLM2, Llama 2, Vicuna), is its `llama`. What
+llama.cpp would split otherwise is refused.
 """
 
 from __future__ import annotations
