@@ -38,7 +38,7 @@ _MODULES = (
     "models",
     "training",
     "training_selection",
-    "export",
+    "training_export",
     "inference",
     "evaluation",
     "web",
