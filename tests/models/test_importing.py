@@ -190,6 +190,7 @@ def test_llava_hf_renders_and_computes_as_before(llava_hf: Path, tmp_path: Path)
     assert "".join(backend.stream([ChatMessage("user", "What is it?", (picture,))], settings))
 
 
+@pytest.mark.slow
 def test_a_directory_of_this_project_can_be_imported(default_model: Path, tmp_path: Path) -> None:
     import_model(str(default_model), tmp_path / "out")
     before, after = (
@@ -236,6 +237,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, llava_hf: Path) -> None:
         import_model(str(tmp_path / "gone"), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_vicunas_template_ends_answers(
     xtuner_on_internlm2: dict[str, Path], tmp_path: Path, hide_template: Callable[[Path], Path]
 ) -> None:
