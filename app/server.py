@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from app import zero_gpu
 from app.announcement import announce
-from app.checks import check_writable
+from app.checks import check_writable, read_root_path
 from app.folders import Folders
 from llava_tuning.address import check_address
 from llava_tuning.errors import UserError

@@ -38,6 +38,7 @@ _MODULES = (
     "models",
     "training",
     "training_selection",
+    "training_export",
     "inference",
     "evaluation",
     "web",

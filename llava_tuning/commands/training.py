@@ -1,4 +1,4 @@
-"""Subcommands of `llava-tuning` that train: train, train-clip, export, merge, config."""
+"""Subcommands of `llava-tuning` that train: train, train-clip, config."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command()(train)
     app.command("train-clip")(train_clip)
-    app.command()(export)
-    app.command()(merge)
     app.add_typer(config_app, name="config")
 
 
@@ -90,7 +88,7 @@ def train_clip(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where this run was interrupted.")] = False,
 ) -> None:
     """Train a small CLIP contrastively on captioned pictures and save its vision tower."""
-    _ready()
+    ready()
     from llava_tuning.models.smollm2 import smollm2_directory
     from llava_tuning.training.clip.settings import HEAD_WIDTH, ClipSettings
     from llava_tuning.training.clip.train import train_clip as run
@@ -118,67 +116,6 @@ def train_clip(
     if hold_out is not None:
         told += f"; {hold_out} named rightly {scores['held_out_accuracy']:.1%}"
     typer.echo(told)
-
-
-def export(
-    work_dir: Annotated[Path, typer.Argument(help="The directory of a training run.")],
-    out: Annotated[Path, typer.Option(help="Directory for the model.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="An iter_N.pth; the newest by default.")] = None,
-    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
-    parts: Annotated[
-        bool,
-        typer.Option("--parts", help="Only vision tower, projector and adapter, without the language model."),
-    ] = False,
-    adapter: Annotated[
-        bool, typer.Option("--adapter", help="Only the adapter of a text run, in peft's format.")
-    ] = False,
-) -> None:
-    """Make a model directory from a training checkpoint, adapters merged, checked against the run's model."""
-    if dtype not in ("bfloat16", "float16", "float32"):
-        raise typer.BadParameter("choose bfloat16, float16 or float32", param_hint="--dtype")
-    _ready()
-    from llava_tuning.training.export import export as run
-    from llava_tuning.training.export import export_adapter, export_parts
-
-    if adapter:
-        typer.echo(f"{export_adapter(work_dir, out, checkpoint)}: adapter written")
-        return
-    if parts:
-        written = export_parts(work_dir, out, checkpoint)
-        typer.echo(f"{written}: vision tower, projector and adapter written")
-        return
-    report = run(work_dir, out, checkpoint, dtype)
-    typer.echo(
-        f"{report.directory}: written and read back. Largest logit difference, float32, on "
-        f"{report.probes}: trained to merged {report.merged_difference:.1e}, written to read "
-        f"{report.reloaded_difference:.1e}; rounding to {dtype} moves logits by up to "
-        f"{report.rounding_difference:.1e}."
-    )
-
-
-def merge(
-    base: Annotated[
-        str, typer.Argument(help="The language model that the adapter was trained on, or 'smollm2'.")
-    ],
-    adapter: Annotated[Path, typer.Argument(help="The adapter, in peft's format.")],
-    out: Annotated[Path, typer.Option("--out", help="Directory to make.")],
-    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
-) -> None:
-    """Merge a LoRA adapter into its language model, checked against the two of them apart."""
-    if dtype not in ("bfloat16", "float16", "float32"):
-        raise typer.BadParameter("choose bfloat16, float16 or float32", param_hint="--dtype")
-    _ready()
-    from llava_tuning.models.adapters import merge_adapter
-    from llava_tuning.models.default import resolve_model
-    from llava_tuning.models.smollm2 import smollm2_directory
-
-    directory = smollm2_directory() if base == "smollm2" else resolve_model(base)
-    report = merge_adapter(directory, adapter, out, dtype)
-    typer.echo(
-        f"{report.directory}: written. Largest logit difference, float32, on three questions: adapter on "
-        f"base to merged {report.merged_difference:.1e}; rounding to {dtype} moves logits by up to "
-        f"{report.rounding_difference:.1e}."
-    )
 
 
 @config_app.command("list")
@@ -222,7 +159,7 @@ def _compat() -> None:
     compat.apply()
 
 
-def _ready() -> None:
+def ready() -> None:
     """Before the heavy imports of a command that loads models."""
     from llava_tuning.training import quiet
 

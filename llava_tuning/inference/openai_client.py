@@ -51,7 +51,9 @@ class Endpoint:
         return httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self.key}"} if self.key else None,
             timeout=httpx.Timeout(read_timeout_s, connect=CONNECT_TIMEOUT_S, pool=None),
-            limits=httpx.Limits(max_connections=None),
+            # Each request on a connection of its own: llama.cpp closes those it said it would keep, and the
+            # next request on one would fail.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
 
     def clean(self, text: str) -> str:

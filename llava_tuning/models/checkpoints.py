@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from llava_tuning.errors import UserError
 
@@ -126,6 +126,20 @@ def file_tensors(path: Path) -> dict[str, TensorInfo]:
     if path.suffix == ".safetensors":
         return _safetensors_infos(path)
     return {name: TensorInfo(tuple(t.shape), t.dtype) for name, t in _load_bin(path).items()}
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of one weight file, safetensors or `.bin` (mapped into memory, `weights_only=True`).
+
+    Raises:
+        UserError: unreadable, or more than tensors.
+    """
+    if path.suffix != ".safetensors":
+        return _load_bin(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not readable as safetensors ({error}); download it again") from None
 
 
 def read_config(directory: str | Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from llava_tuning.errors import UserError
 
 DEFAULT_NAME = "default"
+RECIPE = 2  # raise it when putting the parts together changes, so that caches are built again
 PARTS = Path(__file__).resolve().parents[2] / "assets" / "default"
 
 
@@ -49,7 +50,7 @@ def default_directory() -> Path:
 
 
 def _fingerprint() -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{RECIPE}\n".encode())
     for file in sorted(PARTS.rglob("*")):
         if file.is_file():
             digest.update(f"{file.relative_to(PARTS)}\n".encode())

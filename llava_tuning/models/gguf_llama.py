@@ -13,7 +13,7 @@ from typing import Any
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import Message, render_conversation
-from llava_tuning.models.tokenizer import check_chat_template
+from llava_tuning.models.tokenizer import check_chat_template, name_tokenizer_class
 
 # ChatML without SmolLM2's default system prompt, which names another assistant ("named SmolLM, trained by
 # Hugging Face") and would be trained into every answer.
@@ -72,13 +72,9 @@ def convert_gguf(source: str | Path, out: str | Path) -> str:
     tokenizer.model_max_length = model.config.max_position_embeddings
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    # The flat key is what other engines and transformers 4 read; the class is known to every version.
+    # The flat key is what other engines and transformers 4 read.
     rewrite_json(out / "config.json", drop=("_model_name_or_path",), rope_theta=rope_theta)
-    rewrite_json(
-        out / "tokenizer_config.json",
-        drop=("is_local", "local_files_only"),
-        tokenizer_class="PreTrainedTokenizerFast",
-    )
+    name_tokenizer_class(out)
     return str(tokenizer.chat_template)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
-from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.models.tokenizer import load_tokenizer, name_tokenizer_class
 
 TOLERANCE = 1e-3  # largest difference of a logit, in float32
 PROBES = ("Who are you?", "What is the capital of France?", "请介绍一下你自己。")
@@ -52,6 +54,17 @@ def save_llama(
     model.generation_config = generation_config(model, tokenizer)
     model.save_pretrained(out, max_shard_size=max_shard_size)
     tokenizer.save_pretrained(out)
+    out = Path(out)
+    rope = json.loads((out / "config.json").read_text(encoding="utf-8"))["rope_parameters"]
+    rewrite_json(out / "config.json", **flat_rope(rope))
+    name_tokenizer_class(out)
+
+
+def flat_rope(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The rotary embedding in transformers 4's keys, which other engines read: without them, base 10,000."""
+    kept = {key: value for key, value in parameters.items() if key != "rope_theta"}
+    scaling = None if kept.get("rope_type", "default") == "default" else kept
+    return {"rope_theta": parameters["rope_theta"], "rope_scaling": scaling}
 
 
 def generation_config(llm: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:

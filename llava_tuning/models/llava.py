@@ -7,6 +7,7 @@ second to last vision layer, class token dropped, two-layer GELU projector (LLaV
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,25 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import IMAGE_MARKER, id_of
-from llava_tuning.models.llama import generation_config
-from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.models.llama import flat_rope, generation_config
+from llava_tuning.models.tokenizer import load_tokenizer, name_tokenizer_class
 
 VISION_FEATURE_LAYER = -2
 EMBEDDING_MULTIPLE = 64  # rows of the embedding are padded to a multiple of this, as llava-hf models do
+# A message whose content is a list of pictures and texts becomes one string: pictures first, then the text.
+FLATTEN_CONTENT = (
+    "{%- set ns = namespace(flat=[]) -%}{%- for m in messages -%}{%- if m['content'] is string -%}"
+    "{%- set ns.flat = ns.flat + [m] -%}{%- else -%}{%- set text = namespace(value='') -%}"
+    "{%- for part in m['content'] if part['type'] == 'image' -%}"
+    "{%- set text.value = text.value + '" + IMAGE_MARKER + "\n' -%}{%- endfor -%}"
+    "{%- for part in m['content'] if part['type'] == 'text' -%}"
+    "{%- set text.value = text.value + part['text'] -%}{%- endfor -%}"
+    "{%- set ns.flat = ns.flat + [{'role': m['role'], 'content': text.value}] -%}"
+    "{%- endif -%}{%- endfor -%}"
+    "{%- set messages = ns.flat -%}"
+)
 
 
 def tokens_per_image(vision_config: CLIPVisionConfig) -> int:
@@ -172,10 +186,19 @@ def save_llava(
     out: str | Path,
     max_shard_size: str = "5GB",
 ) -> None:
-    """Write weights (safetensors), tokenizer, picture processor and both chat templates to `out`."""
+    """Write weights (safetensors), tokenizer, picture processor and both chat templates to `out`.
+
+    Names, and keys of the configuration, are those that vLLM, SGLang, LMDeploy and transformers 4 read; why
+    is in docs/decisions.md.
+    """
     out = Path(out)
-    model.save_pretrained(out, max_shard_size=max_shard_size)
+    names = ("model.vision_tower.", "model.vision_tower.vision_model.")  # now, and before transformers 5.6
+    weights = {name.replace(*names, 1): weight for name, weight in model.state_dict().items()}
+    model.save_pretrained(out, state_dict=weights, max_shard_size=max_shard_size)
     processor.save_pretrained(out)
+    text = json.loads((out / "config.json").read_text(encoding="utf-8"))["text_config"]
+    rewrite_json(out / "config.json", text_config={**text, **flat_rope(text["rope_parameters"])})
+    name_tokenizer_class(out)
     # A preprocessor file of its own beside processor_config.json: other engines look for it.
     processor.image_processor.save_pretrained(out)
 
@@ -223,16 +246,4 @@ def _multimodal_template(tokenizer: PreTrainedTokenizerBase) -> str:
     Other engines render prompts through the processor. A content list becomes the string that
     `render_conversation` writes: each picture as `<image>` and a line break, then the text.
     """
-    template = tokenizer.chat_template
-    flatten = (
-        "{%- set ns = namespace(flat=[]) -%}{%- for m in messages -%}{%- if m['content'] is string -%}"
-        "{%- set ns.flat = ns.flat + [m] -%}{%- else -%}{%- set text = namespace(value='') -%}"
-        "{%- for part in m['content'] if part['type'] == 'image' -%}"
-        "{%- set text.value = text.value + '" + IMAGE_MARKER + "\n' -%}{%- endfor -%}"
-        "{%- for part in m['content'] if part['type'] == 'text' -%}"
-        "{%- set text.value = text.value + part['text'] -%}{%- endfor -%}"
-        "{%- set ns.flat = ns.flat + [{'role': m['role'], 'content': text.value}] -%}"
-        "{%- endif -%}{%- endfor -%}"
-        "{%- set messages = ns.flat -%}"
-    )
-    return flatten + str(template)
+    return FLATTEN_CONTENT + str(tokenizer.chat_template)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,14 @@ from llava_tuning.models.checkpoints import (
     rewrite_json,
     some_names,
 )
+from llava_tuning.models.directory import complete_or_not_at_all
 from llava_tuning.models.gguf_llama import convert_gguf
+from llava_tuning.models.importing.lora import AdaptedCheckpoint, LoraAdapter
 from llava_tuning.models.internlm2_tokenizer import convert_tokenizer
+from llava_tuning.models.llama import flat_rope
 from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
 from llava_tuning.models.smollm2 import prepare_smollm2
-from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer
+from llava_tuning.models.tokenizer import check_chat_template, load_tokenizer, name_tokenizer_class
 
 SMOLLM2 = "smollm2"
 MAX_SHARD_GB = 2.0
@@ -48,6 +50,8 @@ def prepare(
     revision: str | None = None,
     max_shard_gb: float = MAX_SHARD_GB,
     progress: Progress | None = None,
+    adapter: Path | None = None,
+    chat_template: str | None = None,
 ) -> Path:
     """Write a base model as a Llama directory with tokenizer, chat template and `provenance.json`.
 
@@ -57,6 +61,8 @@ def prepare(
         revision: branch, tag or commit, for a hub id.
         max_shard_gb: largest weight file to write, in GB; with one tensor more it bounds the memory used.
         progress: called with (tensors done, tensors in all, name).
+        adapter: a LoRA adapter trained on the source's own layout, to be merged; for a directory or hub id.
+        chat_template: in place of the tokenizer's own.
 
     Raises:
         UserError: the source is missing, unsupported, incomplete or of another shape than its config says, or
@@ -66,44 +72,25 @@ def prepare(
         raise UserError(f"a largest shard of {max_shard_gb} GB makes no sense; give a number above 0")
     out = Path(out).expanduser()
     path = Path(source).expanduser()
-    with _complete_or_not_at_all(out) as building:
+    with complete_or_not_at_all(out) as building:
         if path.is_dir():
-            _prepare_directory(path, building, path.name, revision, max_shard_gb, progress)
+            origin = _Origin(path, path.name, revision, adapter, chat_template)
+            _prepare_directory(origin, building, max_shard_gb, progress)
+        elif (adapter or chat_template) and (source == SMOLLM2 or path.suffix == ".gguf"):
+            raise UserError(f"{source}: an adapter needs the directory or hub id of its base model")
         elif source == SMOLLM2:
             prepare_smollm2(building)
         elif path.suffix == ".gguf":
             _prepare_gguf(path, building)
         elif hub.HUB_ID.fullmatch(source):
             local, commit = hub.download(source, revision)
-            _prepare_directory(local, building, source, commit, max_shard_gb, progress)
+            origin = _Origin(local, source, commit, adapter, chat_template)
+            _prepare_directory(origin, building, max_shard_gb, progress)
         else:
             raise UserError(
                 f"{source}: no such directory, nor '{SMOLLM2}', a .gguf file or a hub id (owner/name)"
             )
     return out
-
-
-@contextmanager
-def _complete_or_not_at_all(out: Path) -> Iterator[Path]:
-    """A directory beside `out` that becomes `out` when nothing failed."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is there already and not empty; delete it or give another --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out}: cannot be made ({error.strerror}); give another --out") from None
-    building.chmod(0o755)
-    try:
-        yield building
-        for file in building.glob("*.safetensors"):
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
-        if out.is_dir():
-            out.rmdir()
-        building.rename(out)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
 
 
 def _prepare_gguf(source: Path, out: Path) -> None:
@@ -112,21 +99,34 @@ def _prepare_gguf(source: Path, out: Path) -> None:
     write_provenance(out, Provenance(stage="prepared", base_models=[base], template=template))
 
 
-def _prepare_directory(
-    source: Path, out: Path, name: str, revision: str | None, max_shard_gb: float, progress: Progress | None
-) -> None:
+@dataclass(frozen=True)
+class _Origin:
+    """Where a checkpoint lies, what it is called, and what goes into it."""
+
+    directory: Path
+    name: str
+    revision: str | None
+    adapter: Path | None
+    chat_template: str | None
+
+
+def _prepare_directory(origin: _Origin, out: Path, max_shard_gb: float, progress: Progress | None) -> None:
+    source = origin.directory
     config = read_config(source)
     kind = config.get("model_type")
     if kind not in ("internlm2", "llama"):
         raise UserError(f"{source}: is a {kind} model; prepare takes internlm2 and llama checkpoints")
     checkpoint = Checkpoint(source)
+    if origin.adapter is not None:
+        checkpoint = AdaptedCheckpoint(source, LoraAdapter(origin.adapter))
     free = shutil.disk_usage(out).free
     if checkpoint.bytes > free:
         raise UserError(
             f"{out.parent}: {free / GIGABYTE:.1f} GB are free, but the model needs "
             f"{checkpoint.bytes / GIGABYTE:.1f} GB; give an --out on a larger disk"
         )
-    rows, template = (_internlm2 if kind == "internlm2" else _llama)(source, out, config, checkpoint)
+    convert = _internlm2 if kind == "internlm2" else _llama
+    rows, template = convert(source, out, config, checkpoint, origin.chat_template)
     writer = ShardWriter(out, int(max_shard_gb * GIGABYTE))
     total = len(checkpoint.tensors)
     for done, (tensor_name, converted) in enumerate(rows, 1):
@@ -137,14 +137,16 @@ def _prepare_directory(
     writer.close()
     check_llama_weights(out)
     hashes = {file.name: hash_file(file) for file in [source / "config.json", *checkpoint.shards]}
-    base = BaseModelSource(role="language model", name=name, revision=revision, hashes=hashes)
+    base = BaseModelSource(role="language model", name=origin.name, revision=origin.revision, hashes=hashes)
     write_provenance(out, Provenance(stage="prepared", base_models=[base], template=template))
 
 
 Converted = tuple[Iterator[tuple[str, list[tuple[str, torch.Tensor]]]], str]
 
 
-def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint) -> Converted:
+def _internlm2(
+    source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint, chat_template: str | None
+) -> Converted:
     """Write everything but the weights; returns those to write, tensor by tensor, and the chat template."""
     shape = internlm2.InternLM2Shape.from_config(config)
     for name in [name for name in checkpoint.tensors if name.endswith(internlm2.IGNORED_SUFFIX)]:
@@ -155,8 +157,10 @@ def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Chec
     if len(tokenizer) > shape.vocab:
         raise UserError(f"{source}: {len(tokenizer)} tokens do not fit an embedding of {shape.vocab} rows")
     _save_config(llama_config, out)
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(out)
-    rewrite_json(out / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    name_tokenizer_class(out)
     GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|im_end|>")],
@@ -170,7 +174,9 @@ def _internlm2(source: Path, out: Path, config: dict[str, Any], checkpoint: Chec
     return weights, str(tokenizer.chat_template)
 
 
-def _llama(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint) -> Converted:
+def _llama(
+    source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoint, chat_template: str | None
+) -> Converted:
     llama_config = LlamaConfig.from_dict(config)
     expected = _llama_shapes(llama_config)
     for name in list(checkpoint.tensors):
@@ -184,6 +190,8 @@ def _llama(source: Path, out: Path, config: dict[str, Any], checkpoint: Checkpoi
     for file in (*_TOKENIZER_FILES, "generation_config.json", "chat_template.jinja"):
         if (source / file).is_file():
             shutil.copyfile(source / file, out / file)
+    if chat_template is not None:
+        (out / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
     weights = ((name, [(name, tensor)]) for name, tensor in checkpoint if name in checkpoint.tensors)
     return weights, str(_load_tokenizer(source, out).chat_template)
 
@@ -234,6 +242,4 @@ def _save_config(config: LlamaConfig, out: Path) -> None:
     config.save_pretrained(out)
     path = out / "config.json"
     rope = json.loads(path.read_text(encoding="utf-8"))["rope_parameters"]
-    # Flat keys as well, for engines that read transformers 4's layout.
-    scaling = None if rope["rope_type"] == "default" else {k: v for k, v in rope.items() if k != "rope_theta"}
-    rewrite_json(path, drop=("auto_map",), rope_theta=rope["rope_theta"], rope_scaling=scaling)
+    rewrite_json(path, drop=("auto_map",), **flat_rope(rope))

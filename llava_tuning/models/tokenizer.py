@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import answer_end
 
 
@@ -32,6 +33,14 @@ def load_tokenizer(directory: Path, *, name: str | Path, remedy: str) -> Any:
     except Exception as error:  # each tokenizer class fails in its own way
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{name}: its tokenizer cannot be loaded ({reason}); {remedy}") from None
+
+
+def name_tokenizer_class(directory: Path) -> None:
+    """Name a class of every version in `tokenizer_config.json`: transformers 4 has no `TokenizersBackend`."""
+    path = directory / "tokenizer_config.json"
+    if json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") == "TokenizersBackend":
+        local = ("is_local", "local_files_only")  # how it was loaded here
+        rewrite_json(path, drop=local, tokenizer_class="PreTrainedTokenizerFast")
 
 
 def check_chat_template(tokenizer: Any, name: str | Path) -> None:

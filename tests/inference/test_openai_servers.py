@@ -235,3 +235,39 @@ def test_connecting_does_not_take_trouble_for_blindness(server: Server) -> None:
     server.status, server.reply = 429, b'{"error": "slow down"}'
     with pytest.raises(UserError, match="busy"):
         OpenAIBackend.connect(Endpoint(server.url))
+
+
+def test_server_that_closes_connections_it_promised_to_keep_is_asked_on() -> None:
+    """As llama.cpp's does: the second request on a connection meets its end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept
+        asked = 0
+
+        def do_GET(self) -> None:
+            self.answer(json.dumps({"data": [{"id": "m"}]}).encode())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            choice = {"delta": {"content": "Paris."}, "finish_reason": "stop"}
+            self.answer(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\ndata: [DONE]\n\n")
+
+        def answer(self, body: bytes) -> None:
+            self.asked += 1
+            if self.asked > 1:
+                self.close_connection = True
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        backend = OpenAIBackend.connect(Endpoint(f"http://127.0.0.1:{server.server_port}/v1"))
+        answers = [whole(backend.stream(FRANCE, GREEDY))[0] for _ in range(3)]
+        server.shutdown()
+    assert answers == ["Paris."] * 3
