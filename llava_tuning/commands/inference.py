@@ -24,6 +24,10 @@ def register(app: typer.Typer) -> None:
 def chat(
     model: Annotated[str, _MODEL] = "default",
     image: Annotated[Path | None, typer.Option(help="A picture to talk about.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Instead of the model's own: chatml, internlm2_chat, vicuna or a Jinja file."),
+    ] = None,
     system: Annotated[str | None, typer.Option(help="What the assistant is told beforehand.")] = None,
     max_new_tokens: Annotated[int, _NEW_TOKENS] = 512,
     temperature: Annotated[float, _TEMPERATURE] = 0.1,
@@ -39,13 +43,15 @@ def chat(
     from llava_tuning.inference.terminal import TerminalChat, run_chat
     from llava_tuning.models.default import resolve_model
     from llava_tuning.models.pictures import open_picture
+    from llava_tuning.models.templates import read_template
 
+    jinja = read_template(template) if template is not None else None
     settings = GenerationSettings(max_new_tokens, temperature, top_p, repetition_penalty, seed)
     if image is not None:
         # A bad picture, and a model that takes none, are told before the model is loaded.
         open_picture(image)
         require_eyes(resolve_model(model))
-    run_chat(TerminalChat(load_backend(model, device, load_in, say=say), settings, system, image))
+    run_chat(TerminalChat(load_backend(model, device, load_in, None, say, jinja), settings, system, image))
 
 
 def vqa(

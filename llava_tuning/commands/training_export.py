@@ -134,7 +134,7 @@ def import_command(
     chat_template: Annotated[
         str | None,
         typer.Option(
-            help="XTuner: 'vicuna' or a Jinja file, where the language model has no chat template.",
+            help="XTuner, for an llm without one: chatml, internlm2_chat, vicuna or a Jinja file.",
         ),
     ] = None,
 ) -> None:

@@ -175,6 +175,7 @@ def load_backend(
     load_in: str = "auto",
     name: str | None = None,
     say: Callable[[str], None] = lambda line: None,
+    template: str | None = None,
 ) -> ChatBackend:
     """Load a model directory (or the embedded default) to chat with.
 
@@ -185,6 +186,7 @@ def load_backend(
             or "int8".
         name: what it is called; None takes the directory's name.
         say: is told in one line what the weights are held in and why, before they are read.
+        template: a chat template in Jinja instead of the model's own.
 
     Raises:
         UserError: no such directory, not a model directory, damaged or incomplete weights, no such device, a
@@ -198,4 +200,4 @@ def load_backend(
     from llava_tuning.inference.transformers_backend import TransformersBackend
 
     name = name or ("default" if model == "default" else directory.resolve().name)
-    return TransformersBackend.load(directory, name, device, load_in, say)
+    return TransformersBackend.load(directory, name, device, load_in, say, template)

@@ -76,6 +76,7 @@ def load_model(
     device: str = "auto",
     load_in: str = "auto",
     say: Callable[[str], None] = lambda line: None,
+    template: str | None = None,
 ) -> LoadedModel:
     """Load a LLaVA or Llama directory; every weight must be there, and none too many.
 
@@ -83,6 +84,7 @@ def load_model(
         directory: the model's.
         device, load_in: see `memory_modes.choose`.
         say: is told in one line what the weights are held in and why, before they are read.
+        template: a chat template in Jinja instead of the model's own.
 
     Raises:
         UserError: as for `check_model_directory` and `choose`, or damaged or incomplete files.
@@ -109,8 +111,12 @@ def load_model(
         raise UserError(
             f"{directory}: cannot be loaded ({reason}); make or copy the model directory again"
         ) from error
+    if template is not None:
+        loaded.tokenizer.chat_template = template
     if not loaded.tokenizer.chat_template:
-        raise UserError(f"{directory}: the tokenizer has no chat template; add chat_template.jinja")
+        raise UserError(
+            f"{directory}: has no chat template; add chat_template.jinja, or chat with --template"
+        )
     if choice.mode == "int8":
         from llava_tuning.inference.int8 import convert_int8
 

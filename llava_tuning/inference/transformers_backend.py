@@ -66,9 +66,10 @@ class TransformersBackend:
         device: str = "auto",
         load_in: str = "auto",
         say: Callable[[str], None] = lambda line: None,
+        template: str | None = None,
     ) -> TransformersBackend:
         """Load a model directory; see `load_backend` for the arguments and errors."""
-        return cls(load_model(directory, device, load_in, say), name)
+        return cls(load_model(directory, device, load_in, say, template), name)
 
     def stream(
         self,

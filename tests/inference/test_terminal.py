@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,25 @@ def test_questions_from_a_pipe(text_model: Path) -> None:
     assert "Paris" in done.stdout and "Rome" in done.stdout
     failed = subprocess.run([*COMMAND, *arguments], input="/image x.png\n", capture_output=True, text=True)
     assert failed.returncode == 2 and "takes no pictures" in failed.stderr
+
+
+def test_a_model_without_a_template_chats_by_one_that_is_named(text_model: Path, tmp_path: Path) -> None:
+    bare = shutil.copytree(text_model, tmp_path / "bare")
+    (bare / "chat_template.jinja").rename(tmp_path / "own.jinja")
+    (tmp_path / "broken.jinja").write_text("{% if x %}\n{{ x")
+
+    def ask(*template: str) -> subprocess.CompletedProcess[str]:
+        arguments = [str(bare), "--temperature", "0", "--max-new-tokens", "8", *template]
+        return subprocess.run(
+            [*COMMAND, *arguments], input="What is the capital of France?", capture_output=True, text=True
+        )
+
+    refused = ask()
+    assert refused.returncode == 2 and "chat with --template" in refused.stderr
+    for template in ("chatml", str(tmp_path / "own.jinja")):
+        assert "Paris" in ask("--template", template).stdout
+    assert "line 2" in ask("--template", str(tmp_path / "broken.jinja")).stderr
+    assert "give chatml, internlm2_chat, vicuna or a Jinja file" in ask("--template", "llama9").stderr
 
 
 def test_mistakes_are_told_in_one_line(text_model: Path, pictures: Path, tmp_path: Path) -> None:

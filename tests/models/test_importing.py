@@ -26,10 +26,11 @@ from llava_tuning import cli
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
 from llava_tuning.models.conversation import Message, render_conversation
-from llava_tuning.models.importing.run import VICUNA, import_model
+from llava_tuning.models.importing.run import import_model
 from llava_tuning.models.llava import assemble, load_llava, new_projector, save_llava
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.prepare import prepare
+from llava_tuning.models.templates import VICUNA
 from llava_tuning.models.tokenizer import load_tokenizer
 
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "samples" / "red_circle.png"
@@ -185,7 +186,7 @@ def test_llava_hf_renders_and_computes_as_before(llava_hf: Path, tmp_path: Path)
     before, _, _ = load_llava(llava_hf, torch.float32)
     with torch.no_grad():
         assert torch.equal(model(**inputs).logits, before(**inputs).logits)
-    backend = load_backend(str(tmp_path / "out"), device="cpu", dtype="float32")
+    backend = load_backend(str(tmp_path / "out"), device="cpu", load_in="float32")
     settings = GenerationSettings(temperature=0, max_new_tokens=4)
     assert "".join(backend.stream([ChatMessage("user", "What is it?", (picture,))], settings))
 

@@ -47,7 +47,7 @@ def llama(files: GgufFiles) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def ours(default_model: Path) -> Any:
-    return load_backend(str(default_model), device="cpu", dtype="float32")
+    return load_backend(str(default_model), device="cpu", load_in="float32")
 
 
 @pytest.mark.parametrize("picture", [None, *SAMPLES], ids=lambda picture: picture.stem if picture else "text")

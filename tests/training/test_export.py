@@ -78,7 +78,7 @@ def exported(
 def test_the_exported_model_answers_as_the_trained_one(
     run: str, exported: Callable[[str], Path], dataset: Any, request: pytest.FixtureRequest
 ) -> None:
-    backend = load_backend(str(exported(run)), device="cpu", dtype="float32")
+    backend = load_backend(str(exported(run)), device="cpu", load_in="float32")
     assert backend.sees
     model = trained_model(request.getfixturevalue(run))
     settings = GenerationSettings(temperature=0, max_new_tokens=TOKENS)

@@ -166,7 +166,7 @@ def test_the_exported_model_answers_as_the_trained_one(
 ) -> None:
     work_dir = request.getfixturevalue(run)
     command("export", work_dir, "--out", tmp_path / "out", "--dtype", "float32")
-    backend = load_backend(str(tmp_path / "out"), device="cpu", dtype="float32")
+    backend = load_backend(str(tmp_path / "out"), device="cpu", load_in="float32")
     assert not backend.sees
     config = Config.fromfile(work_dir / "config.py")
     config.model.llm.dtype = "float32"
