@@ -1,9 +1,14 @@
 """Time to the first token in a conversation about a picture, against `generate` called anew in each turn.
 
-    python benchmarks/chat.py [MODEL] [--picture FILE]
+    python benchmarks/chat.py [MODEL] [--picture FILE] [--rounds N]
+    python benchmarks/chat.py --large-pictures
 
 Both answer the same five questions greedily in the same process. Prints a table and writes
-benchmarks/results/chat.json.
+benchmarks/results/chat.json, or chat_large_pictures.json.
+
+A picture takes 36 tokens with the embedded model's encoder, 576 with LLaVA's own (CLIP ViT-L/14, 336 pixels).
+`--large-pictures` puts one of that shape before the embedded language model, untrained: what it answers means
+nothing, how long it takes does.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +26,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
+from transformers import AutoTokenizer, CLIPVisionConfig, CLIPVisionModel, LlamaForCausalLM
 from transformers.generation.streamers import BaseStreamer
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.models.default import resolve_model
+from llava_tuning.models.llava import assemble, new_projector, save_llava
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.smollm2 import smollm2_directory
 
 ROOT = Path(__file__).resolve().parents[1]
 QUESTIONS = (
@@ -36,7 +46,6 @@ QUESTIONS = (
     "Write a sentence about the picture.",
 )
 SETTINGS = GenerationSettings(max_new_tokens=32, temperature=0)
-ROUNDS = 5  # conversations; the first is left out of the figures
 
 
 @dataclass
@@ -72,9 +81,10 @@ def ours(backend: TransformersBackend, messages: list[ChatMessage]) -> tuple[Tur
     for piece in backend.stream(messages, SETTINGS):
         first = first or time.perf_counter() - start
         pieces.append(piece)
+    total = time.perf_counter() - start
     answer = "".join(pieces)
     tokens = len(backend._tokenizer.encode(answer, add_special_tokens=False))
-    return Turn(first, time.perf_counter() - start, tokens), answer
+    return Turn(first or total, total, tokens), answer  # an answer of nothing ends with its first token
 
 
 @torch.inference_mode()
@@ -116,6 +126,29 @@ def converse(
     return turns, answers
 
 
+def large_pictures(folder: Path) -> Path:
+    """The embedded language model behind an untrained encoder of CLIP ViT-L/14-336's shape."""
+    torch.manual_seed(0)
+    llm = LlamaForCausalLM.from_pretrained(smollm2_directory(), dtype=torch.bfloat16)
+    shape = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+        projection_dim=768,
+    )
+    processor = LlavaImageProcessorPil(
+        do_pad=True, size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+    )
+    projector = new_projector(1024, llm.config.hidden_size).state_dict()
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_directory())
+    model, llava_processor = assemble(llm, CLIPVisionModel(shape), projector, tokenizer, processor)
+    save_llava(model.to(torch.bfloat16), llava_processor, folder / "model")
+    return folder / "model"
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(
@@ -123,11 +156,20 @@ def main() -> None:
     )
     parser.add_argument("model", nargs="?", default="default")
     parser.add_argument("--picture", type=Path, default=ROOT / "assets" / "samples" / "red_circle.png")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="conversations; the first is left out of the figures"
+    )
+    parser.add_argument("--large-pictures", action="store_true", help="see above")
     arguments = parser.parse_args()
-    backend = TransformersBackend.load(resolve_model(arguments.model), arguments.model)
+    if arguments.rounds < 2:
+        parser.error("--rounds: the first is left out, so give 2 or more")
+    name = "large pictures, untrained" if arguments.large_pictures else arguments.model
+    with tempfile.TemporaryDirectory() as folder:
+        directory = large_pictures(Path(folder)) if arguments.large_pictures else resolve_model(name)
+        backend = TransformersBackend.load(directory, name)
     runs: dict[str, list[list[Turn]]] = {"ours": [], "generate": []}
     same = True
-    for _ in range(ROUNDS):
+    for _ in range(arguments.rounds):
         mine, my_answers = converse(backend, arguments.picture, ours)
         theirs, their_answers = converse(backend, arguments.picture, anew)
         runs["ours"].append(mine)
@@ -156,11 +198,13 @@ def main() -> None:
         "command": " ".join(["python", "benchmarks/chat.py", *sys.argv[1:]]),
         "hardware": f"{platform.processor() or platform.machine()}, {device}",
         "torch": torch.__version__,
-        "model": arguments.model,
+        "model": name,
+        "rounds": arguments.rounds,
         "answers_are_the_same": same,
         "turns": rows,
     }
-    out = ROOT / "benchmarks" / "results" / "chat.json"
+    file = "chat_large_pictures.json" if arguments.large_pictures else "chat.json"
+    out = ROOT / "benchmarks" / "results" / file
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(out)
