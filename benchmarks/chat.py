@@ -3,7 +3,8 @@
     python benchmarks/chat.py [MODEL] [--picture FILE] [--rounds N]
     python benchmarks/chat.py --large-pictures
 
-Both answer the same five questions greedily in the same process. Prints a table and writes
+Both answer the same five questions greedily in one process. Also: how soon a stopped answer ends, and the
+next question is answered. Prints a table and writes
 benchmarks/results/chat.json, or chat_large_pictures.json.
 
 A picture takes 36 tokens with the embedded model's encoder, 576 with LLaVA's own (CLIP ViT-L/14, 336 pixels).
@@ -19,9 +20,10 @@ import platform
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -126,6 +128,37 @@ def converse(
     return turns, answers
 
 
+def stop(backend: TransformersBackend, picture: Path, pieces: int = 8) -> dict[str, float]:
+    """How soon a long answer ends when it is stopped, and the next question's first token comes.
+
+    Returns:
+        milliseconds from the stop to the end of the answer, from there to the next answer's first token, and
+        to the same question's first token where nothing had been stopped.
+    """
+    asked = [ChatMessage("user", "Write a long story about a cat.")]
+    cancel = threading.Event()
+    answer = backend.stream(asked, replace(SETTINGS, max_new_tokens=400), cancel)
+    for _ in range(pieces):
+        next(answer)
+    cancel.set()
+    start = time.perf_counter()
+    for _ in answer:
+        pass
+    ended = time.perf_counter() - start
+    question = [ChatMessage("user", QUESTIONS[0], (open_picture(picture),))]
+    after, _ = ours(backend, question)
+    forget(backend)
+    alone, _ = ours(backend, question)
+    found = {"ends_after": ended, "next_first_token": after.first, "first_token_alone": alone.first}
+    return {f"{name}_ms": 1000 * seconds for name, seconds in found.items()}
+
+
+def forget(backend: TransformersBackend) -> None:
+    """The next conversation begins with nothing read."""
+    backend._prefixes.__init__()  # type: ignore[misc]
+    backend._forward.pictures.__init__()  # type: ignore[misc]
+
+
 def large_pictures(folder: Path) -> Path:
     """The embedded language model behind an untrained encoder of CLIP ViT-L/14-336's shape."""
     torch.manual_seed(0)
@@ -168,6 +201,7 @@ def main() -> None:
         directory = large_pictures(Path(folder)) if arguments.large_pictures else resolve_model(name)
         backend = TransformersBackend.load(directory, name)
     runs: dict[str, list[list[Turn]]] = {"ours": [], "generate": []}
+    stops: list[dict[str, float]] = []
     same = True
     for _ in range(arguments.rounds):
         mine, my_answers = converse(backend, arguments.picture, ours)
@@ -175,8 +209,9 @@ def main() -> None:
         runs["ours"].append(mine)
         runs["generate"].append(theirs)
         same = same and my_answers == their_answers
-        backend._prefixes.__init__()  # type: ignore[misc]  # the next conversation begins with nothing read
-        backend._forward.pictures.__init__()  # type: ignore[misc]
+        forget(backend)
+        stops.append(stop(backend, arguments.picture))
+        forget(backend)
     rows = []
     for turn in (0, len(QUESTIONS) - 1):
         row: dict[str, object] = {"turn": turn + 1}
@@ -187,6 +222,8 @@ def main() -> None:
         row["first_token_ratio"] = round(row["generate_first_ms"] / row["ours_first_ms"], 2)  # type: ignore[operator]
         rows.append(row)
         print(row)
+    stopped = {key: round(statistics.median(s[key] for s in stops[1:]), 1) for key in stops[0]}
+    print("an answer that is stopped:", stopped)
     print(f"answers {'are the same' if same else 'differ'}")
     device = (
         torch.cuda.get_device_name()
@@ -202,6 +239,7 @@ def main() -> None:
         "rounds": arguments.rounds,
         "answers_are_the_same": same,
         "turns": rows,
+        "stop": stopped,
     }
     file = "chat_large_pictures.json" if arguments.large_pictures else "chat.json"
     out = ROOT / "benchmarks" / "results" / file
