@@ -170,7 +170,8 @@ def _leave_file(model: torch.nn.Module) -> None:
 
 def _import_bitsandbytes() -> None:
     """But let it fetch no CPU kernel from a hub, as it does where the package `kernels` is installed."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of that, and of each cast to float16
+    for module in ("backends.cpu.ops", "autograd._functions"):  # of that, and of each cast to float16
+        logging.getLogger(f"bitsandbytes.{module}").setLevel(logging.ERROR)
     if "bitsandbytes" in sys.modules:
         return
     before = sys.modules.get("kernels")
