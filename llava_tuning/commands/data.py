@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from llava_tuning.data.phrases import LanguageChoice
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 data = typer.Typer(help="Make, convert, look at and check data sets.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Languages = Annotated[LanguageChoice, typer.Option(help="English, Chinese or both.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +31,12 @@ def easy_vqa(
     out: Out,
     seed: Annotated[int, typer.Option(help="Chooses phrasings and the order of questions.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Only the first N pictures of each split.")] = None,
+    language: Languages = "en",
 ) -> None:
     """Write easy-VQA as LLaVA records: captions, conversations, and its test split apart."""
     from llava_tuning.data.easy_vqa import write_easy_vqa
 
-    _print_paths(write_easy_vqa(_folder(out), seed, limit), out)
+    _print_paths(write_easy_vqa(_folder(out), seed, limit, language), out)
 
 
 @data.command()
@@ -42,6 +45,7 @@ def scenes(
     count: Annotated[int, typer.Option(help="Number of scenes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 224,
+    language: Languages = "en",
 ) -> None:
     """Draw scenes of 1 to 5 objects, with captions and questions whose answers are exact."""
     from rich.progress import Progress
@@ -51,7 +55,7 @@ def scenes(
     with Progress(transient=True) as bar:
         task = bar.add_task("drawing", total=count)
         paths = write_scenes(
-            _folder(out), count, seed, size, progress=lambda done: bar.update(task, completed=done)
+            _folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
         )
     _print_paths(paths, out)
 
@@ -61,7 +65,7 @@ def identity(
     name: Annotated[str, typer.Option(help="What the assistant is called.")],
     owner: Annotated[str, typer.Option(help="The person or group that made it.")],
     out: Out,
-    language: Annotated[Literal["en", "zh", "both"], typer.Option(help="English, Chinese or both.")] = "en",
+    language: Languages = "en",
     seed: Annotated[int, typer.Option(help="Chooses what is held out, answers and contexts.")] = 0,
 ) -> None:
     """Write conversations that teach a name and maker, and held-out questions to test them with."""
