@@ -36,7 +36,7 @@ def easy_vqa(
     """Write easy-VQA as LLaVA records: captions, conversations, and its test split apart."""
     from llava_tuning.data.easy_vqa import write_easy_vqa
 
-    _print_paths(write_easy_vqa(_folder(out), seed, limit, language), out)
+    print_paths(write_easy_vqa(make_folder(out), seed, limit, language), out)
 
 
 @data.command()
@@ -55,9 +55,9 @@ def scenes(
     with Progress(transient=True) as bar:
         task = bar.add_task("drawing", total=count)
         paths = write_scenes(
-            _folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
+            make_folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
         )
-    _print_paths(paths, out)
+    print_paths(paths, out)
 
 
 @data.command()
@@ -76,7 +76,7 @@ def identity(
     from llava_tuning.data.identity.who import Identity
 
     who = Identity(name, owner)  # a bad name leaves no folder behind
-    written = write_identity(_folder(out), who, language, seed)
+    written = write_identity(make_folder(out), who, language, seed)
     table = Table("language", "kind of question", "training", "held out", title="records")
     counts = written.records
     for code, kind in dict.fromkeys((code, kind) for _, code, kind in counts):
@@ -234,7 +234,8 @@ def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
     return tokenizer, tokens_per_image(directory)
 
 
-def _folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
+    """The folder to write to, made where it is missing."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; give a folder to write to")
     try:
@@ -244,7 +245,8 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _print_paths(paths: dict[str, Path], out: Path) -> None:
+def print_paths(paths: dict[str, Path], out: Path) -> None:
+    """Say what was written."""
     for name, path in paths.items():
         typer.echo(f"{name}: {path}")
     typer.echo(f"image folder: {out}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from llava_tuning.data.phrases import Language, join_list, with_article
 
@@ -189,6 +190,7 @@ CHINESE = Words(
 WORDS: dict[Language, Words] = {"en": ENGLISH, "zh": CHINESE}
 
 
+@cache
 def chinese_twin(text: str, answer: str) -> tuple[str, str]:
     """An English question about one or no thing, of these wordings, and its answer in Chinese.
 
