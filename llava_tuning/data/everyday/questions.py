@@ -73,14 +73,11 @@ class Asker:
     def about_one(self, picture: EverydayPicture, rng: random.Random) -> list[EverydayQuestion]:
         """One question of each skill that applies to a picture, in a random order; none where it has no name
         in this language."""
-        if (name := noun(picture, self.language)) is None:
+        if noun(picture, self.language) is None:
             return []
         found = [self.name(picture, rng), *self.fact(picture, rng)]
-        if picture.style in FREELY_NAMED or rng.random() < 0.5:
-            found += self.colour(picture, rng)
-        elif picture.colour:  # the same words as about a thing that is absent
-            text = self._ask("colour of", rng, noun=name)
-            found.append(EverydayQuestion(text, self._colour(picture.colour), "colour"))
+        by_name = picture.style not in FREELY_NAMED and rng.random() < 0.5
+        found += self.colour_of(picture, rng) if by_name else self.colour(picture, rng)
         if picture.style not in FREELY_NAMED:
             found += [*self._some_existence([picture], rng), *self.absent_thing([picture], rng)]
         rng.shuffle(found)
@@ -141,6 +138,14 @@ class Asker:
         if not picture.colour:
             return []
         return [EverydayQuestion(self._ask("colour", rng), self._colour(picture.colour), "colour")]
+
+    def colour_of(self, picture: EverydayPicture, rng: random.Random) -> list[EverydayQuestion]:
+        """What colour is the dog? In the same words as where no dog is."""
+        name = noun(picture, self.language)
+        if not picture.colour or name is None:
+            return []
+        text = self._ask("colour of", rng, noun=name)
+        return [EverydayQuestion(text, self._colour(picture.colour), "colour")]
 
     def existence(
         self, shown: Sequence[EverydayPicture], rng: random.Random, drawn: Drawn | None = None
