@@ -106,12 +106,14 @@ def demo(
     from rich.console import Console
     from rich.progress import Progress
 
+    from llava_tuning.data.everyday.table import TABLE
     from llava_tuning.evaluation.demo.plan import plan
     from llava_tuning.evaluation.demo.run import evaluate_demo
     from llava_tuning.evaluation.demo.table import demo_table
     from llava_tuning.inference.answer_file import fingerprint
     from llava_tuning.inference.loading import load_model, require_eyes
     from llava_tuning.models.default import resolve_model
+    from llava_tuning.models.provenance import hash_file
     from llava_tuning.models.smollm2 import smollm2_directory
 
     _check_writable(out)
@@ -123,6 +125,8 @@ def demo(
 
     backend = TransformersBackend(loaded, Path(model).name)
     meta = {"model": model, "fingerprint": fingerprint(directory), "settings": {"seed": seed}}
+    if everyday is not None:  # its pictures are composed by their place in the table
+        meta["table"] = hash_file(everyday / TABLE)
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("asking", total=None)
         report = evaluate_demo(

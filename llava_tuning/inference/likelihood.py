@@ -20,8 +20,8 @@ def log_likelihoods(
 ) -> list[tuple[float, int]]:
     """Of each conversation the log-likelihood (nats) of all its answers together, and their tokens.
 
-    The token that ends an answer counts. What lies behind `max_length` tokens is left out. One conversation is
-    read at a time.
+    The token that ends an answer counts. What lies behind `max_length` tokens is left out. They are
+    read one by one.
 
     Args:
         progress: called with the number of conversations read so far.

@@ -22,7 +22,7 @@ from llava_tuning.evaluation.easy_vqa import picture_of, sample_questions
 SCENE_SEED, PRIOR_SEED = 970_000_001, 970_000_002
 SIDE = 224  # of the pictures, in pixels
 _PRIOR_SCENES = 2_000
-_NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+_NUMBERS = {"a": 1, "an": 1, "the": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _ZH_NUMBERS = {"一": 1, "两": 2, "三": 3, "四": 4, "五": 5}
 
 
@@ -48,14 +48,14 @@ def scene_suite(language: Language, limit: int) -> Suite:
             if len(found) < each and not (found and found[-1].id.startswith(f"{index}-")):
                 found.append(Item(f"{index}-{len(found)}", q.text, q.answer, q.skill, _picture(drawn)))
         index += 1
-    # One of each skill in turn: the first ones are a fair sample, and a control's picture is of another skill.
+    # One of each skill in turn, so that the first ones are a fair sample.
     items = [by_skill[skill][number] for number in range(each) for skill in _skills()]
     items = [Item(f"{item.kind} {item.id}", item.text, item.right, item.kind, item.picture) for item in items]
     return Suite("scenes", language, items, partial(_scenes_seen, language), max_new_tokens=16)
 
 
 def scene_caption_suite(language: Language, limit: int) -> Suite:
-    """Descriptions of scenes: right when they name the things that are there, each as often as it is there."""
+    """Descriptions of scenes: right when they name what is there, each thing as often as it is there."""
     items = []
     for index in range(limit):
         drawn = scene(SCENE_SEED, 1_000_000 + index)
@@ -71,11 +71,13 @@ def scene_caption_suite(language: Language, limit: int) -> Suite:
 def things_named(text: str, language: Language) -> Counter[str]:
     """Colour and shape, in English → how many of them a description names."""
     found: Counter[str] = Counter()
-    if language == "zh":
+    if language == "zh":  # one is meant where there is no number
         colours, shapes = ({CHINESE.noun(word): word for word in words} for words in (COLOURS, SHAPES))
-        pattern = rf"([{''.join(_ZH_NUMBERS)}])个(?:[大中小]号)?({'|'.join(colours)})({'|'.join(shapes)})"
+        pattern = (
+            rf"(?:([{''.join(_ZH_NUMBERS)}])个)?(?:[大中小]号)?({'|'.join(colours)})({'|'.join(shapes)})"
+        )
         for number, colour, shape in re.findall(pattern, text):
-            found[f"{colours[colour]} {shapes[shape]}"] += _ZH_NUMBERS[number]
+            found[f"{colours[colour]} {shapes[shape]}"] += _ZH_NUMBERS.get(number, 1)
         return found
     pattern = (
         rf"\b({'|'.join(_NUMBERS)})(?: small| medium| large)? ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"

@@ -55,7 +55,7 @@ class Everyday:
         return Suite("names", self.language, items, self._seen_about_one, max_new_tokens=32, also=also)
 
     def captions(self, limit: int) -> Suite:
-        """Held-out captions, which name kinds that were not trained on: right where a word of them is said."""
+        """Held-out captions, of kinds that were not trained on: right where a word of them is said."""
         items = [
             Item(p.file, q.text, q.answer, "held-out caption", self._picture(n, [p]))
             for n, p in enumerate(self.captioned[:limit])
@@ -76,7 +76,7 @@ class Everyday:
 
     def existence(self, limit: int) -> Suite:
         """Is there a dog? A third of the questions for each way to draw what is absent; half of them yes."""
-        items = []
+        items: list[Item] = []
         each = max(1, limit // (2 * len(DRAWN)))
         for drawn in DRAWN:
             asked = 0
@@ -90,7 +90,7 @@ class Everyday:
 
     def absent_things(self, limit: int) -> Suite:
         """What colour is the dog? Half of the time there is none, and the answer must say so."""
-        items = []
+        items: list[Item] = []
         for number, picture in self._some(len(self.emoji)):
             rng = self._rng(number, "absent")
             absent = self.asker.absent_thing([picture], rng)

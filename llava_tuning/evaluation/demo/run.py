@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llava_tuning.inference.loading import LoadedModel
 
 MODEL = "model"
-CONTROL_SHARE, MOST_CONTROLS = 3, 200  # one of so many items is asked of a control, at most so many
+CONTROL_SHARE, MOST_CONTROLS = 4, 100  # one of so many items is asked of a control, at most so many
 SIDE = 224  # of the blank picture, in pixels
 RETENTION = "text retention"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llava_tuning.data.phrases import Language
@@ -69,7 +69,7 @@ class Suite:
     seen: Callable[[], Iterable[tuple[str, str, str]]] | None
     judge: Callable[[Item, str], bool] = same_answer
     max_new_tokens: int = 8
-    also: dict[str, Callable[[Item, str], bool]] = field(default_factory=dict)
+    also: Mapping[str, Callable[[Item, str], bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

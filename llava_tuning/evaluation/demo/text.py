@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llava_tuning.inference.loading import LoadedModel
 
 GENERAL = Path(__file__).resolve().parents[3] / "assets" / "demo" / "general_held_out.jsonl"
-MAX_LENGTH = 512  # tokens of a conversation whose likelihood counts
+MAX_LENGTH = 256  # tokens of a conversation whose likelihood counts
 _PICTURE_TALK = re.compile(
     r"\b(images?|pictures?|photos?|photographs?|drawings?|shapes?|circles?|triangles?|rectangles?)\b|图|照片",
     re.IGNORECASE,
