@@ -94,8 +94,8 @@ CONCEPTS = (
         "vehicle",
         ("travel-places/transport-*", "vehicles/*"),
         ("travel-places/place-other", "space/*", "military/*", "activities/*", "*/transportation"),
-        "bus stop|railway track|motorway|oil drum|fuel|wheel|tyre|light|stop|construction|anchor|buoy|seat|"
-        "parachute|rocket|saucer|satellite|skateboard|roller|sled|canoe|station|chair|carriage|skate|litter",
+        "bus stop|railway track|motorway|oil drum|fuel|wheel|tyre|tire|light|stop|construction|anchor|buoy|"
+        "seat|parachute|rocket|saucer|satellite|skateboard|roller|sled|canoe|station|chair|carriage|skate|litter",
         {
             "en": ("is it a vehicle?", "is this a vehicle?", "does the picture show a vehicle?"),
             "zh": ("这是交通工具吗？", "它是交通工具吗？"),
@@ -123,7 +123,13 @@ CONCEPTS = (
     ),
     Concept(
         "musical instrument",
-        ("objects/musical-instrument", "hobbies/music"),
+        (
+            "objects/musical-instrument",
+            "hobbies/brass",
+            "hobbies/percussion",
+            "hobbies/string",
+            "hobbies/wind",
+        ),
         ("objects/music", "objects/sound", "activities/*", "symbols/music"),
         "bell|radio|whistle|horn|note|music|microphone",
         {
@@ -146,8 +152,8 @@ CONCEPTS = (
     ),
     Concept(
         "building",
-        ("travel-places/place-building", "travel-places/place-religious", "town/houses", "buildings/*"),
-        ("travel-places/place-[!br]*", "travel-places/hotel", "town/[!h]*", "symbols/*"),
+        ("travel-places/place-building", "travel-places/place-religious"),
+        ("travel-places/place-[!br]*", "travel-places/hotel", "town/*", "symbols/*"),
         "construction|brick|rock|wood|wedding|statue|kaaba|hut|tent|sign|bridge|room|door",
         {
             "en": ("is it a building?", "does the picture show a building?"),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
 from llava_tuning.data.everyday.compose import compose
 from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
+from llava_tuning.data.everyday.names import NOISY, noun
 from llava_tuning.data.everyday.questions import Asker
 from llava_tuning.data.everyday.table import EverydayPicture, read_table
 from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice
 from llava_tuning.data.records import Record, make_record, write_json
 from llava_tuning.errors import UserError
-from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.pictures import FORMATS, open_picture
 
 MAX_QUESTIONS = 6  # of a conversation
 ROW_SHARE = 0.25  # of the pictures show several things side by side
@@ -34,6 +37,8 @@ def write_conversations(
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Path]:
     """Write `count` pictures with captions and conversations, out of the training split of a table.
+
+    Styles whose titles are noisy (`names.NOISY`) are left out.
 
     Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it),
     `limits.json` (photographs, which it declines to name, and open questions in Chinese) and `images/`.
@@ -59,34 +64,41 @@ def write_conversations(
         raise UserError(f"{count} pictures leave no data; give a count of 1 or more")
     if not 32 <= size <= 2048:
         raise UserError(f"a picture of {size} pixels a side is not useful; choose a size from 32 to 2048")
-    pool = [picture for picture in read_table(folder) if picture.split == "train"]
-    askers = {code: Asker(pool, code) for code in LANGUAGES[language]}
-    if not all(asker.known for asker in askers.values()):
+    pool = [p for p in read_table(folder) if p.split == "train" and p.style not in NOISY]
+    askers = [Asker(pool, code) for code in LANGUAGES[language]]
+    if not all(asker.known for asker in askers):
         raise UserError(f"{folder}: no picture of the table is for training; build it again")
     (out / "images").mkdir(parents=True, exist_ok=True)
+    orders = [
+        _in_turn([p for p in pool if noun(p, asker.language)], count, seed, asker.language)
+        for asker in askers
+    ]
     pretrain, finetune = [], []
-    for index, one in enumerate(_in_turn(pool, count, seed)):
-        rng = random.Random(f"everyday {seed} {index}")
-        asker = list(askers.values())[index % len(askers)]
+    shown: list[tuple[str, Sequence[EverydayPicture]]] = []
+    for index in range(count):
+        turn, number = index % len(askers), index // len(askers)
+        asker, one, name = askers[turn], orders[turn][number], f"everyday-{seed}-{index}"
+        rng = random.Random(name)
         row = asker.row(rng) if rng.random() < ROW_SHARE else [one]
         questions = asker.about_one(one, rng) if len(row) == 1 else asker.about_row(row, rng)
-        if not questions:  # it has no Chinese name
-            asker = Asker(pool, "en") if "en" not in askers else askers["en"]
-            questions = asker.about_one(one, rng)
-        image = f"images/everyday-{seed}-{index}.png"
-        compose([read_rgba(folder, picture) for picture in row], rng, size).save(
-            out / image, compress_level=6
-        )
-        turns = [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]]
-        finetune.append(make_record(f"everyday-{seed}-{index}", image, turns))
+        image = f"images/{name}.png"
+        finetune.append(make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]]))
         caption = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
-        pretrain.append(make_record(f"everyday-{seed}-{index}-caption", image, [caption]))
-        progress(index + 1)
+        pretrain.append(make_record(f"{name}-caption", image, [caption]))
+        shown.append((image, row))
+
+    def write_picture(image: str, row: Sequence[EverydayPicture]) -> None:
+        pictures = [read_rgba(folder, picture) for picture in row]
+        compose(pictures, random.Random(image), size).save(out / image, compress_level=6)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool_of_threads:
+        for done, _ in enumerate(pool_of_threads.map(write_picture, *zip(*shown, strict=True)), 1):
+            progress(done)
     paths = {"pretrain": out / "pretrain.json", "finetune": out / "finetune.json"}
     write_json(paths["pretrain"], pretrain)
     write_json(paths["finetune"], finetune)
-    limits = _photographs(photographs, out, size, seed, list(askers)) if photographs else []
-    if "zh" in askers:
+    limits = _photographs(photographs, out, size, seed, LANGUAGES[language]) if photographs else []
+    if "zh" in LANGUAGES[language]:
         limits += _open_chinese(seed)
     if limits:
         paths["limits"] = out / "limits.json"
@@ -101,8 +113,12 @@ def read_rgba(folder: Path, picture: EverydayPicture) -> Image.Image:
         UserError: the file is missing or no picture.
     """
     path = folder / picture.file
-    open_picture(path)  # says what is wrong with it
-    return Image.open(path).convert("RGBA")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError):
+        open_picture(path)  # says what is wrong with it
+        raise
 
 
 def photograph_files(folder: Path) -> list[Path]:
@@ -125,9 +141,11 @@ def square_crop(photograph: Image.Image, rng: random.Random, size: int) -> Image
     return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else square
 
 
-def _in_turn(pool: Sequence[EverydayPicture], count: int, seed: int) -> list[EverydayPicture]:
+def _in_turn(
+    pool: Sequence[EverydayPicture], count: int, seed: int, language: Language
+) -> list[EverydayPicture]:
     """`count` pictures, each once before any comes twice."""
-    rng = random.Random(f"everyday order {seed}")
+    rng = random.Random(f"everyday order {seed} {language}")
     found: list[EverydayPicture] = []
     while len(found) < count:
         found += rng.sample(pool, len(pool))

@@ -9,7 +9,9 @@ from llava_tuning.data.everyday.table import EverydayPicture
 from llava_tuning.data.phrases import Language, with_article
 
 # Captions and titles that people wrote: they name what is drawn, but not always as others would.
-FREELY_NAMED = ("tuxpaint", "openclipart")
+# Of the latter many are authors' names and numbers ("ganson", "simple"): nothing to learn an answer from.
+NOISY = ("openclipart",)
+FREELY_NAMED = ("tuxpaint", *NOISY)
 COLOURS_ZH = {
     **{"black": "黑色", "white": "白色", "gray": "灰色", "red": "红色", "orange": "橙色", "yellow": "黄色"},
     **{"green": "绿色", "blue": "蓝色", "purple": "紫色", "pink": "粉色", "brown": "棕色"},

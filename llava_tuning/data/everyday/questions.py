@@ -16,6 +16,7 @@ from llava_tuning.data.everyday.facts import Facts
 from llava_tuning.data.everyday.names import (
     COLOURS_ZH,
     FREELY_NAMED,
+    NOISY,
     is_plural,
     may_be_mistaken,
     noun,
@@ -64,7 +65,8 @@ class Asker:
     def __init__(self, known: Sequence[EverydayPicture], language: Language) -> None:
         self.language: Language = language
         self.known = [p for p in known if p.style not in FREELY_NAMED and noun(p, language)]
-        self._facts = Facts(self.known)
+        self._facts = Facts([p for p in known if p.style not in NOISY and noun(p, language)])
+        self._row_kinds = Facts(self.known)
         self._by_subgroup: dict[str, list[EverydayPicture]] = defaultdict(list)
         for picture in self.known:
             self._by_subgroup[picture.subgroup].append(picture)
@@ -111,7 +113,7 @@ class Asker:
         """Two to four pictures to put side by side."""
         row: list[EverydayPicture] = []
         count = rng.randint(2, 4)
-        same = self._facts.some_kind(rng) or self.known
+        same = self._row_kinds.some_kind(rng) or self.known
         while len(row) < count:
             picture = rng.choice(same if rng.random() < _SAME_KIND else self.known)
             if not any(may_be_mistaken(picture, other) for other in row):
@@ -123,15 +125,13 @@ class Asker:
         return EverydayQuestion(self._ask("name", rng), noun(picture, self.language) or "", "name")
 
     def fact(self, picture: EverydayPicture, rng: random.Random) -> list[EverydayQuestion]:
-        """Is it an animal? Up to two questions; over all pictures, yes and no are equally frequent."""
-        found = []
-        for concept, holds in dict.fromkeys(
-            fact for _ in range(2) if (fact := self._facts.of_one(picture, rng))
-        ):
-            text = rng.choice(concept.questions[self.language])
-            answer = concept.chinese[not holds] if self.language == "zh" else ("yes" if holds else "no")
-            found.append(EverydayQuestion(text, answer, "fact"))
-        return found
+        """Is it an animal? At most one question; over all pictures, yes and no are equally frequent."""
+        if (fact := self._facts.of_one(picture, rng)) is None:
+            return []
+        concept, holds = fact
+        text = rng.choice(concept.questions[self.language])
+        answer = concept.chinese[not holds] if self.language == "zh" else ("yes" if holds else "no")
+        return [EverydayQuestion(text, answer, "fact")]
 
     def colour(self, picture: EverydayPicture, rng: random.Random) -> list[EverydayQuestion]:
         """What colour is it mostly? Nothing where none clearly prevails."""

@@ -13,7 +13,7 @@ from PIL import Image
 from llava_tuning.data.everyday.compose import compose
 from llava_tuning.data.everyday.conversations import read_rgba
 from llava_tuning.data.everyday.limits import declines_photograph
-from llava_tuning.data.everyday.names import noun
+from llava_tuning.data.everyday.names import NOISY, noun
 from llava_tuning.data.everyday.questions import DRAWN, Asker, EverydayQuestion
 from llava_tuning.data.everyday.table import EverydayPicture
 from llava_tuning.data.phrases import Language
@@ -39,7 +39,7 @@ class Everyday:
         self.folder = folder
         self.language: Language = language
         self.seed = seed
-        self.train = [picture for picture in table if picture.split == "train"]
+        self.train = [picture for picture in table if picture.split == "train" and picture.style not in NOISY]
         test = [picture for picture in table if picture.split == "test"]
         random.Random(f"demo {seed}").shuffle(test)
         self.emoji = [p for p in test if p.style == STYLE and noun(p, language)]
@@ -68,7 +68,7 @@ class Everyday:
 
     def facts(self, limit: int) -> Suite:
         """Is it an animal, can you eat it, ..."""
-        return self._suite("facts", limit, lambda p, rng: self.asker.fact(p, rng)[:1])
+        return self._suite("facts", limit, self.asker.fact)
 
     def colours(self, limit: int) -> Suite:
         """What colour is it mostly?"""
