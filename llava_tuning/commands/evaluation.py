@@ -99,6 +99,7 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Write scores as JSON; the same command continues what is there.")
     ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of wrong answers as PNG.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -107,8 +108,9 @@ def demo(
     from rich.progress import Progress
 
     from llava_tuning.data.everyday.table import TABLE
+    from llava_tuning.evaluation.contact_sheet import contact_sheet
     from llava_tuning.evaluation.demo.plan import plan
-    from llava_tuning.evaluation.demo.run import evaluate_demo
+    from llava_tuning.evaluation.demo.run import evaluate_demo, failures
     from llava_tuning.evaluation.demo.table import demo_table
     from llava_tuning.inference.answer_file import fingerprint
     from llava_tuning.inference.loading import load_model, require_eyes
@@ -117,6 +119,7 @@ def demo(
     from llava_tuning.models.smollm2 import smollm2_directory
 
     _check_writable(out)
+    _check_writable(sheet)
     directory = resolve_model(model)
     require_eyes(directory)
     suites, left_out = plan(everyday, photographs, limit, seed)
@@ -149,6 +152,12 @@ def demo(
         typer.echo(f"left out: {suite.name}; {suite.remedy}")
     if out is not None:
         typer.echo(f"{out}: scores, and all wrong answers")
+    if sheet is not None:
+        if wrong := failures(report):
+            contact_sheet(wrong, sheet, title="Wrong answers, of each kind of question in turn")
+            typer.echo(f"{sheet}: contact sheet of wrong answers")
+        else:
+            typer.echo(f"{sheet}: not written; no English answer about a picture was wrong")
 
 
 def _check_writable(file: Path | None) -> None:

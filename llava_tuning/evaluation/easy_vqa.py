@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from PIL import Image
+
 from llava_tuning.data.easy_vqa import Question, easy_vqa_questions
 from llava_tuning.errors import UserError
 from llava_tuning.evaluation.asking import Picture, ask, blank_picture
@@ -39,6 +41,18 @@ class AnsweredQuestion:
     @property
     def right(self) -> bool:
         return normalise_answer(self.answer) == self.question.answer
+
+    @property
+    def text(self) -> str:
+        return self.question.text
+
+    @property
+    def right_answer(self) -> str:
+        return self.question.answer
+
+    def load(self) -> Image.Image:
+        """The picture asked about."""
+        return picture_of(self.question).load()
 
 
 @dataclass

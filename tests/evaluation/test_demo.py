@@ -20,10 +20,11 @@ from llava_tuning.data.everyday.limits import PHOTOGRAPH_ANSWERS
 from llava_tuning.data.scene_text import captions
 from llava_tuning.data.scenes import scene
 from llava_tuning.errors import UserError
+from llava_tuning.evaluation.contact_sheet import contact_sheet
 from llava_tuning.evaluation.demo.drawn import things_named
 from llava_tuning.evaluation.demo.plan import plan
 from llava_tuning.evaluation.demo.result import BLANK, QUESTION_ONLY, SHUFFLED, Result
-from llava_tuning.evaluation.demo.run import Report, evaluate_demo
+from llava_tuning.evaluation.demo.run import Report, evaluate_demo, failures
 from llava_tuning.evaluation.demo.suite import Item, LeftOut, Prior, Suite, same_answer
 from llava_tuning.evaluation.demo.table import demo_table
 from llava_tuning.evaluation.scoring import OVERALL
@@ -156,11 +157,16 @@ def test_one_who_knows_is_right_everywhere_and_blind_without_the_picture(
 
 
 def test_one_who_always_says_yes_is_found_out(
-    evaluated: Callable[..., Report], by_name: Callable[..., Any]
+    evaluated: Callable[..., Report], by_name: Callable[..., Any], tmp_path: Path
 ) -> None:
-    found = by_name(evaluated(lambda text, picture: "yes"))
+    report = evaluated(lambda text, picture: "yes")
+    found = by_name(report)
     pope = found["existence", "en"].pope[OVERALL]
     assert (pope.accuracy, pope.precision, pope.recall, pope.yes_share) == (0.5, 0.5, 1.0, 1.0)
+    cards = failures(report, 16)
+    assert len(cards) == 16 and len({card.item.kind for card in cards}) > 5
+    contact_sheet(cards, tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").width > 600
     assert found["photographs", "en"].scores[OVERALL].accuracy == 0
     assert found["absent things", "en"].scores["absent"].accuracy == 0
     assert found["facts", "en"].controls[BLANK].accuracy == found["facts", "en"].scores[OVERALL].accuracy

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
+from llava_tuning.evaluation.asking import blank_picture
 from llava_tuning.evaluation.demo.suite import Item, Prior, Suite
 from llava_tuning.evaluation.scoring import OVERALL, Score, normalise_answer, scores_by_kind
 
@@ -25,6 +28,27 @@ class Pope:
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """A wrong answer, as a card of a contact sheet."""
+
+    item: Item
+    answer: str
+    right: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.item.text
+
+    @property
+    def right_answer(self) -> str:
+        return self.item.right
+
+    def load(self) -> Image.Image:
+        """The picture asked about."""
+        return (self.item.picture or blank_picture(1)).load()
+
+
+@dataclass(frozen=True)
 class Result:
     """What was found of a suite.
 
@@ -33,7 +57,7 @@ class Result:
         controls: control → its score, the first `control_items` questions alone; empty where none applies.
         also: further property of the answers → how many have it.
         pope: kind of question → see `Pope`; for existence alone.
-        wrong: (id, question, right answer, answer) of what was not right.
+        wrong: what was not right.
     """
 
     suite: Suite
@@ -41,11 +65,10 @@ class Result:
     controls: dict[str, Score]
     also: dict[str, Score]
     pope: dict[str, Pope]
-    wrong: list[tuple[str, str, str, str]]
+    wrong: list[Wrong]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        keys = ("id", "question", "right_answer", "answer")
         return {
             "suite": self.suite.name,
             "language": self.suite.language,
@@ -56,7 +79,10 @@ class Result:
             "pope": {
                 kind: {k: round(v, 4) for k, v in vars(pope).items()} for kind, pope in self.pope.items()
             },
-            "wrong": [dict(zip(keys, row, strict=True)) for row in self.wrong],
+            "wrong": [
+                {"id": w.item.id, "question": w.text, "right_answer": w.right_answer, "answer": w.answer}
+                for w in self.wrong
+            ],
         }
 
 
@@ -81,7 +107,7 @@ def evaluate(
         for name, has in suite.also.items()
     }
     wrong = [
-        (item.id, item.text, item.right, answer)
+        Wrong(item, answer)
         for item, answer, is_right in zip(items, answers, right, strict=True)
         if not is_right
     ]

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llava_tuning.evaluation.asking import Picture, ask, blank_picture
 from llava_tuning.evaluation.demo.plan import retention_conversations
-from llava_tuning.evaluation.demo.result import BLANK, SHUFFLED, Result, evaluate
+from llava_tuning.evaluation.demo.result import BLANK, SHUFFLED, Result, Wrong, evaluate
 from llava_tuning.evaluation.demo.suite import Item, LeftOut, Prior, Suite
 from llava_tuning.evaluation.demo.text import Retention, retention
 from llava_tuning.inference.answer_file import AnswerFile
@@ -55,6 +56,16 @@ class Report:
             "text_retention": asdict(self.retention) if self.retention else None,
             "left_out": [asdict(suite) for suite in self.left_out],
         }
+
+
+def failures(report: Report, count: int = 16) -> list[Wrong]:
+    """Wrong English answers about pictures, of each suite in turn, for a contact sheet.
+
+    Chinese ones are left out: Pillow's own font, which the sheet is written in, has no Chinese.
+    """
+    shown = [r.wrong for r in report.results if r.suite.language == "en" and r.suite.items[0].picture]
+    in_turn = [wrong for some in zip_longest(*shown) for wrong in some if wrong]
+    return in_turn[:count]
 
 
 class _Answers:
