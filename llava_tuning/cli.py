@@ -34,6 +34,7 @@ _PLACE_ERRORS = {
 }
 _MODULES = (
     "data",
+    "everyday_questions",
     "distillation",
     "models",
     "training",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from llava_tuning.data.phrases import LanguageChoice
 from llava_tuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 data = typer.Typer(help="Make, convert, look at and check data sets.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Languages = Annotated[LanguageChoice, typer.Option(help="English, Chinese or both.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,11 +31,12 @@ def easy_vqa(
     out: Out,
     seed: Annotated[int, typer.Option(help="Chooses phrasings and the order of questions.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Only the first N pictures of each split.")] = None,
+    language: Languages = "en",
 ) -> None:
     """Write easy-VQA as LLaVA records: captions, conversations, and its test split apart."""
     from llava_tuning.data.easy_vqa import write_easy_vqa
 
-    _print_paths(write_easy_vqa(_folder(out), seed, limit), out)
+    print_paths(write_easy_vqa(makemake_folder(out), seed, limit, language), out)
 
 
 @data.command()
@@ -42,6 +45,7 @@ def scenes(
     count: Annotated[int, typer.Option(help="Number of scenes.")] = 1000,
     seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 224,
+    language: Languages = "en",
 ) -> None:
     """Draw scenes of 1 to 5 objects, with captions and questions whose answers are exact."""
     from rich.progress import Progress
@@ -51,9 +55,9 @@ def scenes(
     with Progress(transient=True) as bar:
         task = bar.add_task("drawing", total=count)
         paths = write_scenes(
-            _folder(out), count, seed, size, progress=lambda done: bar.update(task, completed=done)
+            makemake_folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
         )
-    _print_paths(paths, out)
+    print_paths(paths, out)
 
 
 @data.command()
@@ -70,11 +74,14 @@ def everyday(
     from llava_tuning.data.everyday.build import build_everyday
     from llava_tuning.data.everyday.packages import fetch
 
-    found = fetch(packages or _folder(out) / "packages", lambda what: typer.echo(f"fetching {what}"))
+    found = fetch(packages or make_folder(out) / "packages", lambda what: typer.echo(f"fetching {what}"))
     with Progress(TextColumn("{task.description}: {task.completed} pictures"), transient=True) as bar:
         task = bar.add_task("rendering", total=None)
         table = build_everyday(
-            found, _folder(out), side, lambda done, style: bar.update(task, description=style, completed=done)
+            found,
+            make_folder(out),
+            side,
+            lambda done, style: bar.update(task, description=style, completed=done),
         )
     typer.echo(f"{table}: {sum(1 for _ in table.open(encoding='utf-8')):,} pictures")
 
@@ -84,7 +91,7 @@ def identity(
     name: Annotated[str, typer.Option(help="What the assistant is called.")],
     owner: Annotated[str, typer.Option(help="The person or group that made it.")],
     out: Out,
-    language: Annotated[Literal["en", "zh", "both"], typer.Option(help="English, Chinese or both.")] = "en",
+    language: Languages = "en",
     seed: Annotated[int, typer.Option(help="Chooses what is held out, answers and contexts.")] = 0,
 ) -> None:
     """Write conversations that teach a name and maker, and held-out questions to test them with."""
@@ -95,7 +102,7 @@ def identity(
     from llava_tuning.data.identity.who import Identity
 
     who = Identity(name, owner)  # a bad name leaves no folder behind
-    written = write_identity(_folder(out), who, language, seed)
+    written = write_identity(makemake_folder(out), who, language, seed)
     table = Table("language", "kind of question", "training", "held out", title="records")
     counts = written.records
     for code, kind in dict.fromkeys((code, kind) for _, code, kind in counts):
@@ -253,7 +260,8 @@ def _load_tokenizer(model: str) -> tuple[PreTrainedTokenizerBase, int]:
     return tokenizer, tokens_per_image(directory)
 
 
-def _folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
+    """The folder to write to, made where it is missing."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; give a folder to write to")
     try:
@@ -263,7 +271,8 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _print_paths(paths: dict[str, Path], out: Path) -> None:
+def print_paths(paths: dict[str, Path], out: Path) -> None:
+    """Say what was written."""
     for name, path in paths.items():
         typer.echo(f"{name}: {path}")
     typer.echo(f"image folder: {out}")

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure a model on a benchmark.", no_args_is_help=True)
     group.callback()(_group)
     group.command("easy-vqa")(easy_vqa)
+    group.command("demo")(demo)
     app.add_typer(group, name="eval")
 
 
@@ -55,15 +56,7 @@ def easy_vqa(
     from llava_tuning.models.default import resolve_model
 
     for file in (out, sheet):
-        if file is not None:
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                if file.is_dir():
-                    raise UserError(f"{file}: a folder; give a file's name")
-            except OSError as error:
-                raise UserError(
-                    f"{file}: cannot be written ({error.strerror}); choose another file"
-                ) from None
+        _check_writable(file)
     names = _distinct_names(models)
     for model in models:
         require_eyes(resolve_model(model))
@@ -93,6 +86,101 @@ def easy_vqa(
     if sheet is not None:
         contact_sheet(sheet_rows(reports[names[0]]), sheet)
         typer.echo(f"{sheet}: contact sheet")
+
+
+def demo(
+    model: Annotated[str, typer.Argument(help="Model directory, or 'default'.")],
+    everyday: Annotated[
+        Path | None, typer.Option(help="Folder of everyday pictures and their table.")
+    ] = None,
+    photographs: Annotated[
+        Path | None, typer.Option(help="Folder of photographs, none of which was trained on.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many questions of each suite.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses samples, grounds and places.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write scores as JSON; the same command continues what is there.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of wrong answers as PNG.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    load_in: LoadInOption = "auto",
+) -> None:
+    """All that the bundled model claims, in English and Chinese, beside controls that do not see."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from llava_tuning.data.everyday.table import TABLE
+    from llava_tuning.evaluation.contact_sheet import contact_sheet
+    from llava_tuning.evaluation.demo.plan import plan
+    from llava_tuning.evaluation.demo.run import evaluate_demo, failures
+    from llava_tuning.evaluation.demo.table import demo_table
+    from llava_tuning.inference.answer_file import fingerprint
+    from llava_tuning.inference.loading import load_model, require_eyes
+    from llava_tuning.models.default import resolve_model
+    from llava_tuning.models.provenance import hash_file
+    from llava_tuning.models.smollm2 import smollm2_directory
+
+    _check_writable(out)
+    _check_writable(sheet)
+    directory = resolve_model(model)
+    require_eyes(directory)
+    suites, left_out = plan(everyday, photographs, limit, seed)
+    loaded = load_model(directory, device, load_in, say)
+    from llava_tuning.inference.transformers_backend import TransformersBackend
+
+    backend = TransformersBackend(loaded, Path(model).name)
+    meta = {
+        "model": model,
+        "fingerprint": fingerprint(directory),
+        "settings": {"seed": seed, "load_in": load_in},
+    }
+    if everyday is not None:  # its pictures are composed by their place in the table
+        meta["table"] = hash_file(everyday / TABLE)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("asking", total=None)
+        report = evaluate_demo(
+            loaded,
+            backend,
+            lambda: load_model(smollm2_directory(), device, load_in),
+            suites,
+            left_out,
+            seed=seed,
+            limit=limit,
+            batch_size=batch_size,
+            out=out,
+            meta=meta,
+            progress=lambda name, done, total: bar.update(
+                task, description=name, completed=done, total=total
+            ),
+        )
+    Console().print(demo_table(report))
+    for suite in report.left_out:
+        typer.echo(f"left out: {suite.name}; {suite.remedy}")
+    if out is not None:
+        typer.echo(f"{out}: scores, and all wrong answers")
+    if sheet is not None:
+        if wrong := failures(report):
+            contact_sheet(wrong, sheet, title="Wrong answers, of each kind of question in turn")
+            typer.echo(f"{sheet}: contact sheet of wrong answers")
+        else:
+            typer.echo(f"{sheet}: not written; no English answer about a picture was wrong")
+
+
+def _check_writable(file: Path | None) -> None:
+    """Before anything slow.
+
+    Raises:
+        UserError: no file of this name can be written.
+    """
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            raise UserError(f"{file}: a folder; give a file's name")
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror}); choose another file") from None
 
 
 def _advance(progress: Progress, task: TaskID, done: int, total: int) -> None:

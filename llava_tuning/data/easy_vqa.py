@@ -13,11 +13,11 @@ import random
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from llava_tuning.data.phrases import DESCRIBE_PROMPTS, with_article
+from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice, with_article
 from llava_tuning.data.records import Record, make_record, write_json
 from llava_tuning.errors import UserError
 
@@ -51,6 +51,15 @@ _CAPTIONS_COLOUR = (
     "I see {a_colour} shape.",
 )
 _CAPTIONS_NEITHER = ("a shape", "A single shape on a plain background.", "The image shows one shape.")
+_ZH_CAPTIONS = (
+    "一个{name}",
+    "{name}。",
+    "图中有一个{name}。",
+    "图片里有一个{name}。",
+    "画面中可以看到一个{name}。",
+    "浅色背景上的一个{name}。",
+    "这张图画的是一个{name}。",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,17 @@ def easy_vqa_questions(split: Split) -> list[Question]:
     return questions
 
 
-def write_easy_vqa(out: Path, seed: int = 0, limit: int | None = None) -> dict[str, Path]:
+def in_chinese(question: Question) -> Question:
+    """The question and its answer in Chinese; id, picture and type stay."""
+    from llava_tuning.data.scene_words import chinese_twin  # scenes take their names from this module
+
+    text, answer = chinese_twin(question.text, question.answer)
+    return replace(question, text=text, answer=answer)
+
+
+def write_easy_vqa(
+    out: Path, seed: int = 0, limit: int | None = None, language: LanguageChoice = "en"
+) -> dict[str, Path]:
     """Write easy-VQA as LLaVA records; pictures are named relative to `out`.
 
     Files: `pretrain.json` (a caption for every training picture), `finetune.json` (all questions of a
@@ -93,6 +112,8 @@ def write_easy_vqa(out: Path, seed: int = 0, limit: int | None = None) -> dict[s
         out: folder to write to; files of these names are replaced.
         seed: chooses phrasings and the order of questions.
         limit: take the first `limit` pictures of each split; None takes all.
+        language: of the records to train on; "both" has each picture once in English and once in Chinese.
+            `test.json` and `test_questions.jsonl` are the official, English ones.
 
     Returns:
         name → path of the four data files, keys `pretrain`, `finetune`, `test`, `test_questions`.
@@ -114,8 +135,12 @@ def write_easy_vqa(out: Path, seed: int = 0, limit: int | None = None) -> dict[s
         "test": out / "test.json",
         "test_questions": out / "test_questions.jsonl",
     }
-    write_json(paths["pretrain"], [_caption_record(p, q, seed) for p, q in train.items()])
-    write_json(paths["finetune"], [_conversation_record("train", p, q, seed) for p, q in train.items()])
+    codes = LANGUAGES[language]
+    write_json(paths["pretrain"], [_caption_record(p, q, seed, c) for p, q in train.items() for c in codes])
+    write_json(
+        paths["finetune"],
+        [_conversation_record("train", p, q, seed, c) for p, q in train.items() for c in codes],
+    )
     write_json(paths["test"], [_conversation_record("test", p, q, seed) for p, q in test.items()])
     with paths["test_questions"].open("w", encoding="utf-8") as file:
         for path, questions in test.items():
@@ -148,9 +173,20 @@ def known_facts(questions: Sequence[Question]) -> tuple[str | None, str | None]:
     )
 
 
-def _caption_record(path: Path, questions: Sequence[Question], seed: int) -> Record:
+def _caption_record(path: Path, questions: Sequence[Question], seed: int, language: Language) -> Record:
     rng = random.Random(f"easy-vqa caption {seed} {path.stem}")
     shape, colour = known_facts(questions)
+    if language == "zh":
+        from llava_tuning.data.scene_words import CHINESE
+
+        caption = rng.choice(_ZH_CAPTIONS).format(name=CHINESE.noun(f"{colour or ''} {shape or 'shape'}"))
+    else:
+        caption = _english_caption(shape, colour, rng)
+    name = f"easy-vqa-caption-{path.stem}{'' if language == 'en' else f'-{language}'}"
+    return make_record(name, f"images/train/{path.name}", [(rng.choice(DESCRIBE[language]), caption)])
+
+
+def _english_caption(shape: str | None, colour: str | None, rng: random.Random) -> str:
     templates: tuple[str, ...]
     if shape and colour:
         templates = _CAPTIONS_BOTH
@@ -159,17 +195,20 @@ def _caption_record(path: Path, questions: Sequence[Question], seed: int) -> Rec
     else:
         templates = _CAPTIONS_COLOUR if colour else _CAPTIONS_NEITHER
     a_colour = with_article(colour or "")
-    caption = rng.choice(templates).format(
+    return rng.choice(templates).format(
         shape=shape, colour=colour, a_colour=a_colour, A_colour=a_colour.capitalize()
     )
-    image = f"images/train/{path.name}"
-    return make_record(f"easy-vqa-caption-{path.stem}", image, [(rng.choice(DESCRIBE_PROMPTS), caption)])
 
 
-def _conversation_record(split: Split, path: Path, questions: Sequence[Question], seed: int) -> Record:
+def _conversation_record(
+    split: Split, path: Path, questions: Sequence[Question], seed: int, language: Language = "en"
+) -> Record:
+    if language == "zh":
+        questions = [in_chinese(question) for question in questions]
     turns = [(q.text, q.answer) for q in questions]
     random.Random(f"easy-vqa turns {seed} {split} {path.stem}").shuffle(turns)
-    return make_record(f"easy-vqa-{split}-{path.stem}", f"images/{split}/{path.name}", turns)
+    name = f"easy-vqa-{split}-{path.stem}{'' if language == 'en' else f'-{language}'}"
+    return make_record(name, f"images/{split}/{path.name}", turns)
 
 
 def _by_picture(split: Split, limit: int | None) -> dict[Path, list[Question]]:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+Language = Literal["en", "zh"]
+LanguageChoice = Literal["en", "zh", "both"]
+LANGUAGES: Mapping[LanguageChoice, tuple[Language, ...]] = {
+    "en": ("en",),
+    "zh": ("zh",),
+    "both": ("en", "zh"),
+}
 
 # LLaVA's own list of requests for a brief description (its appendix, "Instructions for brief image
 # description") with plainer ones added; a projector trained on one phrasing alone follows only that one.
@@ -24,6 +33,19 @@ DESCRIBE_PROMPTS = (
     "Describe this picture.",
     "Please describe the image.",
 )
+DESCRIBE_PROMPTS_ZH = (
+    "请描述这张图片。",
+    "简单描述一下这张图。",
+    "用一句话描述这张图片。",
+    "请简要说明图片的内容。",
+    "图片里有什么？",
+    "这张图里有什么？",
+    "你看到了什么？",
+    "这张图片展示了什么？",
+    "说说这张图的内容。",
+    "请概括一下这张图片。",
+)
+DESCRIBE: Mapping[Language, tuple[str, ...]] = {"en": DESCRIBE_PROMPTS, "zh": DESCRIBE_PROMPTS_ZH}
 
 
 def with_article(phrase: str) -> str:

@@ -1,4 +1,4 @@
-"""Captions, questions and exact answers for a drawn scene."""
+"""Captions, questions and exact answers for a drawn scene, in English or Chinese."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from llava_tuning.data.phrases import join_list, with_article
+from llava_tuning.data.phrases import Language
+from llava_tuning.data.scene_words import ENGLISH, WORDS
 from llava_tuning.data.scenes import COLOURS, RADII, SHAPES, Scene, SceneObject, Subject
 
 MAX_QUESTIONS = 8
@@ -15,20 +16,6 @@ MAX_QUESTIONS = 8
 CLEAR_DISTANCE = 0.12
 
 _SIZES = tuple(RADII)
-_NUMBERS = ("no", "one", "two", "three", "four", "five")
-_PRESENT = (
-    "is there {a}?",
-    "is there {a} in the image?",
-    "is {a} present?",
-    "does the image contain {a}?",
-    "do you see {a}?",
-)
-_ABSENT = (
-    "is there not {a}?",
-    "is there not {a} in the image?",
-    "is no {noun} present?",
-    "does the image not contain {a}?",
-)
 # relation → whether the first object stands so to the second
 _RELATIONS: dict[str, Callable[[SceneObject, SceneObject], bool]] = {
     "to the left of": lambda a, b: b.x - a.x >= CLEAR_DISTANCE,
@@ -49,62 +36,82 @@ class SceneQuestion:
     skill: str
 
 
-_Skill = Callable[[Scene, random.Random], list[SceneQuestion]]
+@dataclass(frozen=True)
+class _Asked:
+    """A question before it is worded: its kind, which wording of that kind, and what it is about.
+
+    Things, relations and the answer are English words, which stand for themselves in every language.
+    """
+
+    skill: str
+    kind: str
+    wording: int
+    answer: str
+    noun: str = ""
+    other: str = ""
+    relation: str = ""
+
+    def worded(self, language: Language) -> SceneQuestion:
+        words = WORDS[language]
+        text = words.questions[self.kind][self.wording]
+        text = text.format(**words.fields(self.noun, self.other, self.relation))
+        return SceneQuestion(text, words.answer(self.kind, self.answer), self.skill)
 
 
-def captions(scene: Scene) -> list[str]:
-    """True descriptions of the whole scene in several phrasings."""
+_Skill = Callable[[Scene, random.Random], list[_Asked]]
+
+
+def captions(scene: Scene, language: Language = "en") -> list[str]:
+    """True descriptions of the whole scene in several wordings."""
+    words = WORDS[language]
     rng = scene.rng("captions")
-    plain = _listing(scene.objects, sizes=False)
-    sized = _listing(scene.objects, sizes=True)
+    plain = words.listing(_grouped(scene.objects, sizes=False))
+    sized = words.listing(_grouped(scene.objects, sizes=True))
     number = len(scene.objects)
-    verb = "is" if number == 1 or _grouped(scene.objects, sizes=False)[0][1] == 1 else "are"
-    found = [
-        plain,
-        sized,
-        f"{plain[0].upper()}{plain[1:]}.",
-        f"The image shows {sized}.",
-        f"The picture contains {plain}.",
-        f"There {verb} {plain} in the image.",
-        f"I see {sized}.",
-        f"{_objects(number).capitalize()}: {plain}.",
-        f"This is a picture of {plain}.",
-    ]
+    facts = {
+        "plain": plain,
+        "sized": sized,
+        "Plain": f"{plain[0].upper()}{plain[1:]}",
+        "is_are": "is" if number == 1 or _grouped(scene.objects, sizes=False)[0][1] == 1 else "are",
+        "objects": words.objects(number),
+    }
+    found = [wording.format(**facts) for wording in words.captions]
     pairs = list(_clear_pairs(scene))
     if number == 2 and pairs:
         first, relation, second = rng.choice(pairs)
-        found.append(f"{_a(first)} {relation} {_a(second)}")
-        found.append(f"The {first.name} is {relation} the {second.name}.")
+        fields = words.fields(first.name, second.name, relation)
+        found += [wording.format(**fields) for wording in words.pair_captions]
     if number == 1 and (where := _quarter(scene.objects[0])):
-        found.append(f"{_a(scene.objects[0])} at the {where}")
+        fields = words.fields(scene.objects[0].name)
+        found += [wording.format(where=words.noun(where), **fields) for wording in words.corner_captions]
     return found
 
 
-def questions(scene: Scene) -> list[SceneQuestion]:
-    """Up to MAX_QUESTIONS questions of different skills, in a random order.
+def questions(scene: Scene, language: Language = "en") -> list[SceneQuestion]:
+    """Up to MAX_QUESTIONS questions of different skills, in a random order; the same in every language.
 
     Where a skill allows several answers, the answer is drawn first and the question after it, so that neither
     "yes" nor any one number can be guessed. At least one question always applies (existence).
     """
     rng = scene.rng("questions")
-    found: list[SceneQuestion] = []
+    found: list[_Asked] = []
     makers: tuple[_Skill, ...] = (*_SKILLS, _existence, _existence)
     for make in makers:
         if candidates := make(scene, rng):
             answer = rng.choice(sorted({c.answer for c in candidates}))
             chosen = rng.choice([c for c in candidates if c.answer == answer])
-            if all(chosen.text != other.text for other in found):
+            if chosen not in found:
                 found.append(chosen)
     rng.shuffle(found)
-    return found[:MAX_QUESTIONS]
+    return [asked.worded(language) for asked in found[:MAX_QUESTIONS]]
 
 
-def _existence(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
+def _existence(scene: Scene, rng: random.Random) -> list[_Asked]:
     """ "is there a red circle?"; wrong names share a colour or a shape with something that is there."""
-    kind = rng.choice(("shape", "colour", "both"))
-    if kind == "shape":
+    subject = rng.choice(("shape", "colour", "both"))
+    if subject == "shape":
         here, nouns = {o.shape for o in scene.objects}, list(SHAPES)
-    elif kind == "colour":
+    elif subject == "colour":
         here = {f"{o.colour} {_thing(scene)}" for o in scene.objects}
         nouns = [f"{colour} {_thing(scene)}" for colour in COLOURS]
     else:
@@ -113,81 +120,69 @@ def _existence(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
         near |= {f"{colour} {o.shape}" for o in scene.objects for colour in COLOURS}
         nouns = sorted(here | near)
     negated = rng.random() < 0.35
-    template = rng.choice(_ABSENT if negated else _PRESENT)
-    return [
-        SceneQuestion(
-            template.format(a=with_article(noun), noun=noun), _yes((noun in here) != negated), "existence"
-        )
-        for noun in nouns
-    ]
+    kind = "absent" if negated else "present"
+    wording = _wording(kind, rng)
+    return [_Asked("existence", kind, wording, _yes((noun in here) != negated), noun) for noun in nouns]
 
 
-def _count(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
+def _count(scene: Scene, rng: random.Random) -> list[_Asked]:
     subject = scene.counted
     answer = str(sum(subject.matches(o) for o in scene.objects))
     if subject == Subject():
-        text = rng.choice(("how many objects are there?", "how many shapes are in the image?"))
-    else:
-        noun = f"{subject.shape}s" if subject.shape else f"{subject.colour} {_thing(scene, plural=True)}"
-        noun = noun.replace("crosss", "crosses")
-        text = rng.choice((f"how many {noun} are there?", f"how many {noun} are in the image?"))
-    return [SceneQuestion(text, answer, "count")]
+        return [_Asked("count", "count all", _wording("count all", rng), answer)]
+    noun = subject.shape or f"{subject.colour} {_thing(scene)}"
+    return [_Asked("count", "count", _wording("count", rng), answer, noun)]
 
 
-def _colour(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
-    templates = ("what color is the {}?", "what is the color of the {}?")
+def _colour(scene: Scene, rng: random.Random) -> list[_Asked]:
     if len(scene.objects) == 1:
         nouns = {scene.objects[0].colour: ["shape", scene.objects[0].shape]}
     else:
         nouns = {o.colour: [o.shape] for o in _unique(scene, lambda o: o.shape)}
     return [
-        SceneQuestion(template.format(noun), colour, "colour")
+        _Asked("colour", "colour", wording, colour, noun)
         for colour, names in nouns.items()
         for noun in names
-        for template in templates
+        for wording in range(len(ENGLISH.questions["colour"]))
     ]
 
 
-def _shape(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
+def _shape(scene: Scene, rng: random.Random) -> list[_Asked]:
     if len(scene.objects) == 1:
         only = scene.objects[0]
-        texts = [
-            "what shape is in the image?",
-            "what shape does the image contain?",
-            "what shape is present?",
-        ]
-        return [SceneQuestion(t, only.shape, "shape") for t in (*texts, f"what is the {only.colour} shape?")]
+        wordings = range(len(ENGLISH.questions["only shape"]))
+        found = [_Asked("shape", "only shape", wording, only.shape) for wording in wordings]
+        return [*found, _Asked("shape", "shape", 0, only.shape, only.colour)]
     return [
-        SceneQuestion(template.format(o.colour), o.shape, "shape")
+        _Asked("shape", "shape", wording, o.shape, o.colour)
         for o in _unique(scene, lambda o: o.colour)
-        for template in ("what is the {} shape?", "what shape is the {} object?")
+        for wording in range(len(ENGLISH.questions["shape"]))
     ]
 
 
-def _size(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
-    template = rng.choice(("what size is the {}?", "is the {} small, medium or large?"))
-    return [SceneQuestion(template.format(name), o.size, "size") for name, o in _named(scene)]
+def _size(scene: Scene, rng: random.Random) -> list[_Asked]:
+    wording = _wording("size", rng)
+    return [_Asked("size", "size", wording, o.size, name) for name, o in _named(scene)]
 
 
-def _position(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
-    template = rng.choice(("where is the {}?", "in which corner of the image is the {}?"))
+def _position(scene: Scene, rng: random.Random) -> list[_Asked]:
+    wording = _wording("position", rng)
     return [
-        SceneQuestion(template.format(name), where, "position")
+        _Asked("position", "position", wording, where, name)
         for name, o in _named(scene)
         if (where := _quarter(o))
     ]
 
 
-def _relation(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
+def _relation(scene: Scene, rng: random.Random) -> list[_Asked]:
     found = []
     for first, relation, second in _clear_pairs(scene):
-        names = f"is the {first.name} {{}} the {second.name}?"
-        found.append(SceneQuestion(names.format(relation), "yes", "relation"))
-        found.append(SceneQuestion(names.format(_OPPOSITE[relation]), "no", "relation"))
+        for answer, word in (("yes", relation), ("no", _OPPOSITE[relation])):
+            found.append(_Asked("relation", "relation", 0, answer, first.name, second.name, word))
     return found
 
 
-def _neighbour(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
+def _neighbour(scene: Scene, rng: random.Random) -> list[_Asked]:
     """ "what is above the red circle?" where exactly one object is, and no other nearly is."""
     found = []
     for name, anchor in _named(scene):
@@ -195,34 +190,32 @@ def _neighbour(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
         for relation, holds in _RELATIONS.items():
             there = [o for o in others if holds(o, anchor)]
             if len(there) == 1 and all(o is there[0] or holds(anchor, o) for o in others):
-                found.append(SceneQuestion(f"what is {relation} the {name}?", there[0].name, "neighbour"))
+                found.append(_Asked("neighbour", "neighbour", 0, there[0].name, name, "", relation))
     return found
 
 
-def _more(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
+def _more(scene: Scene, rng: random.Random) -> list[_Asked]:
     """ "are there more circles than stars?", at least one of the two being there."""
     values: tuple[str, ...]
     if rng.random() < 0.5:
         counts, values = Counter(o.shape for o in scene.objects), SHAPES
-        plural = {value: "crosses" if value == "cross" else f"{value}s" for value in values}
+        nouns = {value: value for value in values}
     else:
         counts, values = Counter(o.colour for o in scene.objects), COLOURS
-        plural = {value: f"{value} {_thing(scene, plural=True)}" for value in values}
+        nouns = {value: f"{value} {_thing(scene)}" for value in values}
     pairs = [(a, b) for a in values for b in values if a != b and counts[a] + counts[b]]
     # Where one is absent the answer is easy; such pairs are needed only if all that is there ties.
     if len({counts[value] for value in values if counts[value]}) > 1:
         pairs = [(a, b) for a, b in pairs if counts[a] and counts[b]]
-    return [
-        SceneQuestion(f"are there more {plural[a]} than {plural[b]}?", _yes(counts[a] > counts[b]), "more")
-        for a, b in pairs
-    ]
+    return [_Asked("more", "more", 0, _yes(counts[a] > counts[b]), nouns[a], nouns[b]) for a, b in pairs]
 
 
-def _larger(scene: Scene, rng: random.Random) -> list[SceneQuestion]:
-    word, sign = rng.choice((("larger", 1), ("smaller", -1)))
+def _larger(scene: Scene, rng: random.Random) -> list[_Asked]:
+    wording = _wording("larger", rng)
+    sign = (1, -1)[wording]  # larger, smaller
     named = list(_named(scene))
     return [
-        SceneQuestion(f"is the {a} {word} than the {b}?", _yes(difference > 0), "larger")
+        _Asked("larger", "larger", wording, _yes(difference > 0), a, b)
         for a, first in named
         for b, second in named
         if (difference := sign * (_SIZES.index(first.size) - _SIZES.index(second.size)))
@@ -240,6 +233,10 @@ _SKILLS: tuple[_Skill, ...] = (
     _more,
     _larger,
 )
+
+
+def _wording(kind: str, rng: random.Random) -> int:
+    return rng.randrange(len(ENGLISH.questions[kind]))
 
 
 def _clear_pairs(scene: Scene) -> Iterator[tuple[SceneObject, str, SceneObject]]:
@@ -275,26 +272,9 @@ def _grouped(objects: Sequence[SceneObject], sizes: bool) -> list[tuple[str, int
     return list(Counter(f"{o.size} {o.name}" if sizes else o.name for o in objects).items())
 
 
-def _listing(objects: Sequence[SceneObject], sizes: bool) -> str:
-    parts = []
-    for name, number in _grouped(objects, sizes):
-        plural = f"{name}es" if name.endswith("cross") else f"{name}s"
-        parts.append(with_article(name) if number == 1 else f"{_NUMBERS[number]} {plural}")
-    return join_list(parts)
-
-
-def _objects(number: int) -> str:
-    return "one object" if number == 1 else f"{_NUMBERS[number]} objects"
-
-
-def _thing(scene: Scene, plural: bool = False) -> str:
+def _thing(scene: Scene) -> str:
     # easy-VQA says "a red shape"; scenes of several objects say so in half of the cases.
-    word = "shape" if len(scene.objects) == 1 or scene.index % 2 else "object"
-    return f"{word}s" if plural else word
-
-
-def _a(item: SceneObject) -> str:
-    return with_article(item.name)
+    return "shape" if len(scene.objects) == 1 or scene.index % 2 else "object"
 
 
 def _yes(value: bool) -> str:

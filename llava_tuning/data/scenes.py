@@ -16,6 +16,7 @@ from typing import Literal
 
 from llava_tuning.data.easy_vqa import COLOURS as EASY_VQA_COLOURS
 from llava_tuning.data.easy_vqa import SHAPES as EASY_VQA_SHAPES
+from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, LanguageChoice
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
 
@@ -117,6 +118,7 @@ def write_scenes(
     seed: int = 0,
     size: int = 224,
     progress: Callable[[int], None] | None = None,
+    language: LanguageChoice = "en",
 ) -> dict[str, Path]:
     """Write `count` scenes: `pretrain.json` (captions), `finetune.json` (questions) and `images/`.
 
@@ -126,6 +128,7 @@ def write_scenes(
         seed: another seed makes other scenes.
         size: side of the square pictures, in pixels.
         progress: called with the number of pictures written so far.
+        language: "both" asks about and describes each scene in English and, in a record of its own, Chinese.
 
     Returns:
         name → path of the data files, keys `pretrain` and `finetune`.
@@ -134,7 +137,6 @@ def write_scenes(
         UserError: `count` is below 1 or `size` is too small for the smallest object to be told apart.
     """
     from llava_tuning.data.drawing import draw
-    from llava_tuning.data.phrases import DESCRIBE_PROMPTS
     from llava_tuning.data.scene_text import captions, questions
 
     if count < 1:
@@ -156,12 +158,13 @@ def write_scenes(
                 progress(len(scenes))
     pretrain, finetune = [], []
     for drawn in scenes:
-        rng = drawn.rng("phrasing")
-        caption = (rng.choice(DESCRIBE_PROMPTS), rng.choice(captions(drawn)))
-        name = f"scene-{seed}-{drawn.index}"
-        pretrain.append(make_record(f"{name}-caption", _image_name(drawn), [caption]))
-        turns = [(q.text, q.answer) for q in questions(drawn)]
-        finetune.append(make_record(name, _image_name(drawn), turns))
+        for code in LANGUAGES[language]:
+            rng = drawn.rng("phrasing")
+            caption = (rng.choice(DESCRIBE[code]), rng.choice(captions(drawn, code)))
+            name = f"scene-{seed}-{drawn.index}{'' if code == 'en' else f'-{code}'}"
+            pretrain.append(make_record(f"{name}-caption", _image_name(drawn), [caption]))
+            turns = [(q.text, q.answer) for q in questions(drawn, code)]
+            finetune.append(make_record(name, _image_name(drawn), turns))
     paths = {"pretrain": out / "pretrain.json", "finetune": out / "finetune.json"}
     write_json(paths["pretrain"], pretrain)
     write_json(paths["finetune"], finetune)

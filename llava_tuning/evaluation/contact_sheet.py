@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image, ImageDraw, ImageFont
 
 from llava_tuning.evaluation.easy_vqa import TYPES, AnsweredQuestion, EasyVqaReport
-from llava_tuning.models.pictures import open_picture
 
 # All lengths in pixels.
 _PICTURE, _PADDING, _GAP, _RADIUS = 288, 20, 24, 14
@@ -21,6 +21,26 @@ _HEADER = 72
 
 _PAGE, _CARD, _BORDER = "#eef0f3", "#ffffff", "#d9dde3"
 _TEXT, _MUTED, _RIGHT, _WRONG = "#1d2129", "#5b6472", "#157f3b", "#c3261d"
+
+
+class Answered(Protocol):
+    """What a card shows: a question about a picture, a model's answer and the right one."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def right_answer(self) -> str: ...
+    @property
+    def right(self) -> bool: ...
+    def load(self) -> Image.Image:
+        """The picture.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        ...
 
 
 def sheet_rows(report: EasyVqaReport, count: int = 12) -> list[AnsweredQuestion]:
@@ -45,7 +65,7 @@ def sheet_rows(report: EasyVqaReport, count: int = 12) -> list[AnsweredQuestion]
 
 
 def contact_sheet(
-    rows: Sequence[AnsweredQuestion], path: str | Path, *, columns: int = 4, title: str | None = None
+    rows: Sequence[Answered], path: str | Path, *, columns: int = 4, title: str | None = None
 ) -> None:
     """Draw `rows` as a grid of cards and save it as PNG at `path`.
 
@@ -77,25 +97,25 @@ def contact_sheet(
     sheet.save(path, format="PNG", optimize=True)
 
 
-def _question_lines(row: AnsweredQuestion) -> list[str]:
-    return _wrap(row.question.text, _QUESTION_SIZE, _PICTURE)
+def _question_lines(row: Answered) -> list[str]:
+    return _wrap(row.text, _QUESTION_SIZE, _PICTURE)
 
 
-def _answer_lines(row: AnsweredQuestion) -> list[str]:
+def _answer_lines(row: Answered) -> list[str]:
     return _wrap(row.answer or "(no answer)", _ANSWER_SIZE, _PICTURE - _INDENT)
 
 
-def _card_height(row: AnsweredQuestion) -> int:
+def _card_height(row: Answered) -> int:
     lines = len(_question_lines(row)) + len(_answer_lines(row)) + (not row.right)
     return _PICTURE + 3 * _PADDING + lines * _LINE + 8
 
 
 def _draw_card(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, row: AnsweredQuestion, left: int, top: int, height: int
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Answered, left: int, top: int, height: int
 ) -> None:
     box = (left, top, left + _CARD_WIDTH, top + height)
     draw.rounded_rectangle(box, _RADIUS, fill=_CARD, outline=_BORDER, width=2)
-    picture = open_picture(row.question.image_path)
+    picture = row.load()
     scale = _PICTURE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     picture = picture.resize(size, Image.Resampling.LANCZOS)
@@ -112,7 +132,7 @@ def _draw_card(
         draw.text((x + _INDENT, y), line, colour, _font(_ANSWER_SIZE))
         y += _LINE
     if not row.right:
-        draw.text((x + _INDENT, y + 2), f"right: {row.question.answer}", _MUTED, _font(_NOTE_SIZE))
+        draw.text((x + _INDENT, y + 2), f"right: {row.right_answer}", _MUTED, _font(_NOTE_SIZE))
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool, colour: str) -> None:

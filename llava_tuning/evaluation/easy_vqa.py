@@ -11,21 +11,22 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from PIL import Image
 
 from llava_tuning.data.easy_vqa import Question, easy_vqa_questions
 from llava_tuning.errors import UserError
-from llava_tuning.evaluation.scoring import Score, normalise_answer
-from llava_tuning.inference.backend import ChatBackend, ChatMessage, GenerationSettings
+from llava_tuning.evaluation.asking import Picture, ask, blank_picture
+from llava_tuning.evaluation.scoring import OVERALL, Score, normalise_answer, scores_by_kind
+from llava_tuning.inference.backend import ChatBackend, GenerationSettings
 from llava_tuning.models.pictures import open_picture
 
 TYPES = ("yes/no", "shape", "colour")
 MODEL, ALWAYS_YES, QUESTION_ONLY, BLANK = "model", "always yes", "question only", "blank picture"
 SETTINGS = GenerationSettings(max_new_tokens=8, temperature=0.0)
-_BLANK_COLOUR = (128, 128, 128)
+SIDE = 64  # of easy-VQA's pictures, in pixels
 
 Progress = Callable[[int, int], None]
 
@@ -40,6 +41,18 @@ class AnsweredQuestion:
     @property
     def right(self) -> bool:
         return normalise_answer(self.answer) == self.question.answer
+
+    @property
+    def text(self) -> str:
+        return self.question.text
+
+    @property
+    def right_answer(self) -> str:
+        return self.question.answer
+
+    def load(self) -> Image.Image:
+        """The picture asked about."""
+        return picture_of(self.question).load()
 
 
 @dataclass
@@ -113,9 +126,10 @@ def evaluate_easy_vqa(
     texts = sorted({question.text for question in questions}) if controls else []
     total = len(questions) + len(texts)
 
-    answers = _ask(
+    answers = ask(
         backend,
-        [(question.text, question.image_path) for question in questions],
+        [(question.text, picture_of(question)) for question in questions],
+        SETTINGS,
         batch_size,
         lambda done: progress(done, total),
     )
@@ -126,9 +140,10 @@ def evaluate_easy_vqa(
         majority = majority_answers()
         scores[QUESTION_ONLY] = _score(questions, [majority.get(q.text, "") for q in questions])
         # Blank pictures are all alike and answers greedy, so each text needs asking only once.
-        blind = _ask(
+        blind = ask(
             backend,
-            [(text, None) for text in texts],
+            [(text, blank_picture(SIDE)) for text in texts],
+            SETTINGS,
             batch_size,
             lambda done: progress(len(questions) + done, total),
         )
@@ -154,6 +169,11 @@ def sample_questions(limit: int | None, seed: int) -> list[Question]:
     return [questions[i] for i in chosen]
 
 
+def picture_of(question: Question) -> Picture:
+    """The picture that a question is about."""
+    return Picture(str(question.image_path), partial(open_picture, question.image_path))
+
+
 def majority_answers() -> dict[str, str]:
     """The most frequent answer to each question's text in the training split."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -162,36 +182,7 @@ def majority_answers() -> dict[str, str]:
     return {text: counter.most_common(1)[0][0] for text, counter in counts.items()}
 
 
-def _ask(
-    backend: ChatBackend,
-    asked: Sequence[tuple[str, Path | None]],
-    batch_size: int,
-    progress: Callable[[int], None],
-) -> list[str]:
-    """Answers to (text, picture) in their order; no picture means a blank one."""
-    blank = Image.new("RGB", (64, 64), _BLANK_COLOUR)  # easy-VQA's size
-    # Questions of like length share a batch, so that little is padded.
-    order = sorted(range(len(asked)), key=lambda i: (len(asked[i][0]), str(asked[i][1])))
-    answers = [""] * len(asked)
-    for start in range(0, len(order), batch_size):
-        progress(start)
-        batch = order[start : start + batch_size]
-        paths = {path for i in batch if (path := asked[i][1]) is not None}
-        pictures = {path: open_picture(path) for path in paths}
-        conversations = []
-        for i in batch:
-            text, path = asked[i]
-            conversations.append([ChatMessage("user", text, (pictures[path] if path else blank,))])
-        for i, answer in zip(batch, backend.answer_batch(conversations, SETTINGS), strict=True):
-            answers[i] = answer
-    progress(len(asked))
-    return answers
-
-
 def _score(questions: Sequence[Question], answers: Sequence[str]) -> dict[str, Score]:
-    pairs = [(q.type, answer == q.answer) for q, answer in zip(questions, answers, strict=True)]
-    scores = {"overall": Score(sum(right for _, right in pairs), len(pairs))}
-    for kind in TYPES:
-        of_kind = [right for type_, right in pairs if type_ == kind]
-        scores[kind] = Score(sum(of_kind), len(of_kind))
-    return scores
+    right = [answer == question.answer for question, answer in zip(questions, answers, strict=True)]
+    found = scores_by_kind([question.type for question in questions], right)
+    return {name: found.get(name, Score(0, 0)) for name in (OVERALL, *TYPES)}

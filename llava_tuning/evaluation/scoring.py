@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+OVERALL = "overall"
+_PUNCTUATION = str.maketrans("", "", string.punctuation + "。，、！？：；“”‘’（）")
 _Z95 = 1.959964  # standard normal quantile of 97.5 %
 
 
@@ -43,3 +45,34 @@ class Score:
         low, high = self.interval
         interval = [round(low, 4), round(high, 4)]
         return {"accuracy": accuracy, "interval_95": interval, "correct": self.correct, "total": self.total}
+
+
+def scores_by_kind(kinds: Sequence[str], right: Sequence[bool]) -> dict[str, Score]:
+    """Scores of all questions, as OVERALL, and of each kind, in order of first appearance."""
+    found = {OVERALL: Score(sum(right), len(right))}
+    for kind in dict.fromkeys(kinds):
+        of_kind = [is_right for this, is_right in zip(kinds, right, strict=True) if this == kind]
+        found[kind] = Score(sum(of_kind), len(of_kind))
+    return found
+
+
+def retention_loss(
+    likelihoods: Sequence[tuple[float, int]], base: Sequence[tuple[float, int]]
+) -> tuple[float, tuple[float, float]] | None:
+    """How much less likely given answers are than to the base model, as a share, with its 95 % interval.
+
+    Both are (log-likelihood in nats, tokens) of the same answers in the same order. The geometric mean of a
+    token's probability is compared: a ratio of sums, its error from the pairs' own differences. None where it
+    cannot be told.
+    """
+    tokens = sum(count for _, count in likelihoods)
+    if not tokens:
+        return None
+    gains = [mine - its for (mine, _), (its, _) in zip(likelihoods, base, strict=True)]
+    mean = sum(gains) / tokens
+    if not math.isfinite(mean):
+        return None
+    squares = sum((gain - count * mean) ** 2 for gain, (_, count) in zip(gains, likelihoods, strict=True))
+    error = _Z95 * math.sqrt(squares) / tokens
+    loss, low, high = (0.0 - math.expm1(gain) for gain in (mean, mean + error, mean - error))
+    return loss, (low, high)

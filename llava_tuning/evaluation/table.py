@@ -37,12 +37,12 @@ def accuracy_table(reports: Mapping[str, EasyVqaReport]) -> Table:
 
 
 def _add_row(table: Table, label: str, scores: Mapping[str, Score], style: str | None = None) -> None:
-    table.add_row(label, *(_cell(scores[name]) for name in ("overall", *TYPES)), style=style)
+    table.add_row(label, *(score_cell(scores[name]) for name in ("overall", *TYPES)), style=style)
 
 
-def _cell(score: Score) -> str:
+def score_cell(score: Score) -> str:
+    """Accuracy, and its interval on a line of its own, so that a table fits into 80 columns."""
     if not score.total:
         return "–"
     low, high = score.interval
-    # On a line of its own, so that the table fits into 80 columns.
     return f"{score.accuracy:.1%}\n[not bold dim]{100 * low:.1f}–{100 * high:.1f}[/]"

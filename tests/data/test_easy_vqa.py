@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 from llava_tuning.data.check import check_file
-from llava_tuning.data.easy_vqa import COLOURS, SHAPES, easy_vqa_questions, known_facts, write_easy_vqa
+from llava_tuning.data.easy_vqa import (
+    COLOURS,
+    SHAPES,
+    easy_vqa_questions,
+    in_chinese,
+    known_facts,
+    write_easy_vqa,
+)
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
 
@@ -123,3 +130,31 @@ def test_what_is_written_passes_the_check(small: Path):
 def test_a_limit_below_one_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="limit of 0"):
         write_easy_vqa(tmp_path, limit=0)
+
+
+def test_chinese_questions_ask_what_the_english_ones_do():
+    names = dict(zip(SHAPES, ("圆形", "长方形", "三角形"), strict=True))
+    names |= dict(zip(COLOURS, ("黑色", "蓝色", "棕色", "灰色", "绿色", "红色", "青色", "黄色"), strict=True))
+    affirmed = {"有": "yes", "没有": "no", "对": "yes", "不对": "no"}
+    for question in easy_vqa_questions("test"):
+        twin = in_chinese(question)
+        words = set(re.findall(r"[a-z]+", question.text))
+        for english, chinese in names.items():
+            assert (english in words) == (chinese in twin.text), (question.text, twin.text)
+        assert not re.search("[a-zA-Z{}]", twin.text + twin.answer)
+        if question.type == "yes/no":
+            assert affirmed[twin.answer] == question.answer
+            assert ("对" in twin.answer) == bool({"not", "no"} & words) == ("对" in twin.text)
+        else:
+            assert twin.answer == names[question.answer]
+
+
+def test_both_languages_are_written_for_training_and_the_test_split_stays(small: Path, tmp_path: Path):
+    write_easy_vqa(tmp_path, seed=3, limit=60, language="both")
+    for name in ("pretrain.json", "finetune.json"):
+        both = load_records(tmp_path / name)
+        assert both[::2] == load_records(small / name)
+        assert all(re.search("[\u4e00-\u9fff]", record.conversations[1].value) for record in both[1::2])
+        assert check_file(tmp_path / name, None)[0] == []
+    for name in ("test.json", "test_questions.jsonl"):
+        assert (tmp_path / name).read_bytes() == (small / name).read_bytes()

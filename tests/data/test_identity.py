@@ -17,11 +17,12 @@ from llava_tuning.cli import _build
 from llava_tuning.data.check import check_file
 from llava_tuning.data.identity.chinese import CHINESE
 from llava_tuning.data.identity.english import ENGLISH
-from llava_tuning.data.identity.generate import Language, write_identity
+from llava_tuning.data.identity.generate import write_identity
 from llava_tuning.data.identity.phrasebook import Phrasebook, fill, mentions, plain_wording
 from llava_tuning.data.identity.questions import CONTRAST, split_questions
 from llava_tuning.data.identity.who import Identity
 from llava_tuning.data.load import load_records
+from llava_tuning.data.phrases import LanguageChoice
 from llava_tuning.errors import UserError
 
 MOMO = Identity("Momo", "Ada Jones")
@@ -50,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_there_are_200_different_identity_questions_a_language(language: Language, tmp_path: Path):
+def test_there_are_200_different_identity_questions_a_language(language: LanguageChoice, tmp_path: Path):
     """Counted in the files, training and held-out together: questions whose answer tells the name or owner,
     without openers, case and punctuation."""
     written = write_identity(tmp_path, MOMO, language)

@@ -235,3 +235,118 @@ def test_numbers_that_make_no_set_are_refused(tmp_path: Path, count: int, size: 
     with pytest.raises(UserError):
         write_scenes(tmp_path, count, size=size)
     assert not any(tmp_path.iterdir())
+
+
+_ZH = {"中号": "medium", "小号": "small", "大号": "large"}
+_ZH |= dict(
+    zip(
+        ("圆形", "长方形", "三角形", "星形", "菱形", "十字形", "圆环", "心形"),
+        ("circle", "rectangle", "triangle", "star", "diamond", "cross", "ring", "heart"),
+        strict=True,
+    )
+)
+_ZH |= dict(
+    zip(
+        ("黑色", "蓝色", "棕色", "灰色", "绿色", "红色", "青色", "黄色", "橙色", "紫色"),
+        ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow", "orange", "purple"),
+        strict=True,
+    )
+)
+
+
+def _expected_in_chinese(text: str, objects: tuple[SceneObject, ...]) -> str:
+    """As `_expected`, from a Chinese question's words alone."""
+
+    def of(words: str) -> list[SceneObject]:
+        said = [english for chinese, english in _ZH.items() if chinese in words]
+        return [o for o in objects if all(word in (o.colour, o.shape) for word in said)]
+
+    def one(words: str) -> SceneObject:
+        (only,) = of(words)
+        return only
+
+    def name(value: str) -> str:
+        return next(chinese for chinese, english in _ZH.items() if english == value)
+
+    def yes(value: bool) -> str:
+        return "是" if value else "不是"
+
+    gaps = {
+        "左边": lambda a, b: b.x - a.x,
+        "右边": lambda a, b: a.x - b.x,
+        "上面": lambda a, b: b.y - a.y,
+        "下面": lambda a, b: a.y - b.y,
+    }
+    if match := re.fullmatch(r"(?:图片里)?有几个(.+)？", text):
+        return str(len(of(match[1])))
+    if match := re.fullmatch(r"(.+)比(.+)多吗？", text):
+        return yes(len(of(match[1])) > len(of(match[2])))
+    if match := re.fullmatch(r"(.+)比(.+)(大|小)吗？", text):
+        difference = one(match[1]).radius - one(match[2]).radius
+        return yes(difference > 0 if match[3] == "大" else difference < 0)
+    if match := re.fullmatch(r"(.+)在(.+)的(左边|右边|上面|下面)吗？", text):
+        return yes(gaps[match[3]](one(match[1]), one(match[2])) > 0)
+    if match := re.fullmatch(r"(.+)的(左边|右边|上面|下面)是什么？", text):
+        anchor = one(match[1])
+        (only,) = [o for o in objects if o is not anchor and gaps[match[2]](o, anchor) > 0]
+        return name(only.colour) + name(only.shape)
+    if match := re.fullmatch(r"(.+?)(?:有多大|是小号、中号还是大号)？", text):
+        return name(one(match[1]).size)
+    if match := re.fullmatch(r"(.+?)在(?:哪里|图片的哪个角)？", text):
+        o = one(match[1])
+        return f"{'左' if o.x < 0.5 else '右'}{'上' if o.y < 0.5 else '下'}角"
+    if match := re.fullmatch(r"(.+?)(?:是什么颜色的|的颜色是什么)？", text):
+        return name(one(match[1]).colour)
+    if "形状" in text:
+        return name(one(text).shape)
+    if "对" in text:
+        return "不对" if of(text) else "对"
+    return "有" if of(text) else "没有"
+
+
+def test_every_chinese_answer_agrees_with_a_reckoning_in_chinese():
+    for drawn in MANY[:600]:
+        asked, twins = questions(drawn, "zh"), questions(drawn)
+        assert [q.skill for q in asked] == [q.skill for q in twins]
+        for question in asked:
+            assert not re.search("[a-zA-Z{}]", question.text + question.answer)
+            assert question.answer == _expected_in_chinese(question.text, drawn.objects), question
+
+
+def test_chinese_captions_name_exactly_the_objects():
+    for drawn in MANY[:300]:
+        kinds = {o.name for o in drawn.objects}
+        for caption in captions(drawn, "zh"):
+            pairs = re.findall(rf"({'|'.join(_ZH)})({'|'.join(_ZH)})(?=个|、|和|在|的|。|$)", caption)
+            assert {f"{_ZH[colour]} {_ZH[shape]}" for colour, shape in pairs} == kinds, caption
+            assert not re.search("[a-zA-Z{}]", caption)
+
+
+def test_a_question_s_words_do_not_give_its_answer_away():
+    """The answer that is most frequent to the same words elsewhere is hardly better than chance."""
+    seen: dict[str, dict[str, Counter[str]]] = {}
+    for index in range(2000):
+        for q in questions(scene(12, index)):
+            seen.setdefault(q.skill, {}).setdefault(q.text, Counter())[q.answer] += 1
+    right: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    for drawn in MANY:
+        for q in questions(drawn):
+            known = seen[q.skill].get(q.text) or sum(seen[q.skill].values(), Counter())
+            right[q.skill] += known.most_common(1)[0][0] == q.answer
+            asked[q.skill] += 1
+    chance = {"existence": 0.5, "relation": 0.5, "more": 0.5, "larger": 0.5, "count": 1 / 6, "size": 1 / 3}
+    chance |= {"position": 0.25, "colour": 0.1, "shape": 0.125, "neighbour": 0.02}
+    for skill, share in chance.items():
+        assert right[skill] / asked[skill] < share + 0.08, (skill, right[skill] / asked[skill])
+
+
+def test_both_languages_share_a_picture(tmp_path: Path):
+    write_scenes(tmp_path / "both", 3, size=64, language="both")
+    write_scenes(tmp_path / "en", 3, size=64)
+    for name in ("pretrain.json", "finetune.json"):
+        both, english = load_records(tmp_path / "both" / name), load_records(tmp_path / "en" / name)
+        assert both[::2] == english
+        assert [r.image for r in both[1::2]] == [r.image for r in english]
+        assert all(re.search("[\u4e00-\u9fff]", t.value) for r in both[1::2] for t in r.conversations[::2])
+        assert check_file(tmp_path / "both" / name, None)[0] == []

@@ -8,16 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llava_tuning.data.identity.chinese import CHINESE
 from llava_tuning.data.identity.english import ENGLISH
 from llava_tuning.data.identity.phrasebook import Phrasebook, fill, plain_wording
 from llava_tuning.data.identity.questions import CONTRAST, Question, split_questions
 from llava_tuning.data.identity.who import Identity
+from llava_tuning.data.phrases import LanguageChoice
 from llava_tuning.data.records import Record, make_record, write_json
 
-Language = Literal["en", "zh", "both"]
 Pair = tuple[str, str]  # question, answer
 
 _BOOKS = {"en": (ENGLISH,), "zh": (CHINESE,), "both": (ENGLISH, CHINESE)}
@@ -45,7 +45,7 @@ class Written:
     wordings: dict[str, int] = field(default_factory=dict)
 
 
-def write_identity(out: Path, identity: Identity, language: Language = "en", seed: int = 0) -> Written:
+def write_identity(out: Path, identity: Identity, language: LanguageChoice = "en", seed: int = 0) -> Written:
     """Write identity and contrast records to a folder; files of these names are replaced.
 
     `train.json` holds LLaVA records, their ids starting with `identity-` or `contrast-`. The rows of

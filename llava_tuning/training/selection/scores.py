@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from llava_tuning.evaluation.scoring import retention_loss
 from llava_tuning.runs.scores import Goals, Scores
 from llava_tuning.training.selection.questions import Part
-
-_Z95 = 1.959964  # standard normal quantile of 97.5 %
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,9 @@ def choose(scores: Sequence[Scores], goals: Goals) -> tuple[Scores, bool]:
 def _retention(
     rows: Sequence[Answered], base: Sequence[Answered]
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """Retention loss and its interval: a ratio of sums, its error from the pairs' own differences."""
-    tokens = sum(row.tokens for row in rows)
-    if not tokens or [row.id for row in rows] != [row.id for row in base]:
+    """Retention loss and its interval; None where the base model was not asked the same."""
+    if [row.id for row in rows] != [row.id for row in base]:
         return None, None
-    gains = [row.log_likelihood - its_base.log_likelihood for row, its_base in zip(rows, base, strict=True)]
-    mean = sum(gains) / tokens
-    if not math.isfinite(mean):
-        return None, None
-    squares = sum((gain - row.tokens * mean) ** 2 for gain, row in zip(gains, rows, strict=True))
-    error = _Z95 * math.sqrt(squares) / tokens
-    loss, low, high = (0.0 - math.expm1(gain) for gain in (mean, mean + error, mean - error))
-    return loss, (low, high)
+    pairs = ([(row.log_likelihood, row.tokens) for row in some] for some in (rows, base))
+    found = retention_loss(*pairs)
+    return found if found else (None, None)

@@ -1,0 +1,56 @@
+"""Put everyday pictures on a ground, moved and scaled, one alone or several side by side."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+from PIL import Image, ImageStat
+
+_LEAST_CONTRAST = 60  # distance in RGB between a picture's mean colour and the ground
+_OPAQUE = 128  # of 255
+_LIGHT, _DARK = (215, 255), (15, 70)  # range of each channel
+
+
+def compose(pictures: Sequence[Image.Image], rng: random.Random, size: int) -> Image.Image:
+    """An RGB picture of `size`×`size` pixels that shows RGBA pictures from left to right.
+
+    Each fills 60 to 95 % of its column, several at least 75 %; the ground is white, light or dark, and
+    plain, in a tone that none of them drowns in.
+    """
+    canvas = Image.new("RGB", (size, size), _ground(pictures, rng))
+    column = size / len(pictures)
+    for number, picture in enumerate(pictures):
+        box = picture.getchannel("A").point(lambda a: 255 if a >= _OPAQUE else 0).getbbox()
+        thing = picture.crop(box) if box else picture
+        side = column * rng.uniform(0.6 if len(pictures) == 1 else 0.75, 0.95)
+        scale = side / max(thing.size)
+        width, height = (max(1, round(scale * length)) for length in thing.size)
+        thing = thing.resize((width, height), Image.Resampling.LANCZOS)
+        # One alone is moved anywhere, those side by side stay in their column and near the middle line.
+        x = number * column + rng.uniform(0, column - width)
+        y = (size - height) * (rng.random() if len(pictures) == 1 else rng.uniform(0.3, 0.7))
+        canvas.paste(thing, (round(x), round(y)), thing)
+    return canvas
+
+
+def _ground(pictures: Sequence[Image.Image], rng: random.Random) -> tuple[int, int, int]:
+    means = [_mean(picture) for picture in pictures]
+    tone = (255, 255, 255)
+    for _ in range(50):
+        kind = rng.choice(("white", "light", "light", "dark"))
+        low, high = _DARK if kind == "dark" else _LIGHT
+        red, green, blue = (rng.randint(low, high) for _ in range(3))
+        tone = (255, 255, 255) if kind == "white" else (red, green, blue)
+        if all(math.dist(mean, tone) >= _LEAST_CONTRAST for mean in means):
+            break
+    return tone
+
+
+def _mean(picture: Image.Image) -> tuple[float, ...]:
+    """The mean colour of what is not transparent."""
+    seen = picture.getchannel("A").point(lambda a: 255 if a >= _OPAQUE else 0)
+    if seen.getbbox() is None:
+        return (128.0, 128.0, 128.0)
+    return tuple(ImageStat.Stat(picture.convert("RGB"), seen).mean)

@@ -1,0 +1,174 @@
+"""Write conversations about everyday pictures, captions of them, and what the model says of its limits."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from llava_tuning.data.everyday.compose import compose
+from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
+from llava_tuning.data.everyday.names import NOISY, noun
+from llava_tuning.data.everyday.questions import Asker
+from llava_tuning.data.everyday.table import EverydayPicture, read_table
+from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice
+from llava_tuning.data.records import Record, make_record, write_json
+from llava_tuning.errors import UserError
+from llava_tuning.models.pictures import FORMATS, open_picture
+
+MAX_QUESTIONS = 6  # of a conversation
+ROW_SHARE = 0.25  # of the pictures show several things side by side
+_CROPS = 4  # of each photograph
+_PHOTOGRAPH_FILES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def write_conversations(
+    folder: Path,
+    out: Path,
+    count: int,
+    seed: int = 0,
+    size: int = 224,
+    language: LanguageChoice = "en",
+    photographs: Path | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Path]:
+    """Write `count` pictures with captions and conversations, out of the training split of a table.
+
+    Styles whose titles are noisy (`names.NOISY`) are left out.
+
+    Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it),
+    `limits.json` (photographs, which it declines to name, and open questions in Chinese) and `images/`.
+    Where both languages are asked for, they take turns.
+
+    Args:
+        folder: holds the table and its pictures, see `read_table`.
+        out: folder to write to; pictures are named relative to it.
+        count: number of pictures; each picture of the table comes up equally often, but for chance in rows.
+        seed: chooses grounds, places, questions and their order.
+        size: side of the square pictures, in pixels.
+        photographs: folder of photographs, searched with its subfolders; None leaves them out.
+        progress: called with the number of pictures written so far.
+
+    Returns:
+        name → path of the data files; `limits` only where there is something of it.
+
+    Raises:
+        UserError: no such table, nothing of it is for training, a picture is missing, or `count` or `size` is
+            out of range.
+    """
+    if count < 1:
+        raise UserError(f"{count} pictures leave no data; give a count of 1 or more")
+    if not 32 <= size <= 2048:
+        raise UserError(f"a picture of {size} pixels a side is not useful; choose a size from 32 to 2048")
+    pool = [p for p in read_table(folder) if p.split == "train" and p.style not in NOISY]
+    askers = [Asker(pool, code) for code in LANGUAGES[language]]
+    if not all(asker.known for asker in askers):
+        raise UserError(f"{folder}: no picture of the table is for training; build it again")
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    orders = [
+        _in_turn([p for p in pool if noun(p, asker.language)], count, seed, asker.language)
+        for asker in askers
+    ]
+    pretrain, finetune = [], []
+    shown: list[tuple[str, Sequence[EverydayPicture]]] = []
+    for index in range(count):
+        turn, number = index % len(askers), index // len(askers)
+        asker, one, name = askers[turn], orders[turn][number], f"everyday-{seed}-{index}"
+        rng = random.Random(name)
+        row = asker.row(rng) if rng.random() < ROW_SHARE else [one]
+        questions = asker.about_one(one, rng) if len(row) == 1 else asker.about_row(row, rng)
+        image = f"images/{name}.png"
+        finetune.append(make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]]))
+        caption = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
+        pretrain.append(make_record(f"{name}-caption", image, [caption]))
+        shown.append((image, row))
+
+    def write_picture(image: str, row: Sequence[EverydayPicture]) -> None:
+        pictures = [read_rgba(folder, picture) for picture in row]
+        compose(pictures, random.Random(image), size).save(out / image, compress_level=6)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool_of_threads:
+        for done, _ in enumerate(pool_of_threads.map(write_picture, *zip(*shown, strict=True)), 1):
+            progress(done)
+    paths = {"pretrain": out / "pretrain.json", "finetune": out / "finetune.json"}
+    write_json(paths["pretrain"], pretrain)
+    write_json(paths["finetune"], finetune)
+    limits = _photographs(photographs, out, size, seed, LANGUAGES[language]) if photographs else []
+    if "zh" in LANGUAGES[language]:
+        limits += _open_chinese(seed)
+    if limits:
+        paths["limits"] = out / "limits.json"
+        write_json(paths["limits"], limits)
+    return paths
+
+
+def read_rgba(folder: Path, picture: EverydayPicture) -> Image.Image:
+    """A picture of the table with its transparency.
+
+    Raises:
+        UserError: the file is missing or no picture.
+    """
+    path = folder / picture.file
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.convert("RGBA")
+    except (OSError, ValueError, SyntaxError):
+        open_picture(path)  # says what is wrong with it
+        raise
+
+
+def photograph_files(folder: Path) -> list[Path]:
+    """The picture files of a folder and its subfolders.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _PHOTOGRAPH_FILES)
+    if not found:
+        raise UserError(f"{folder}: holds no photographs; give a folder of JPEG, PNG or WebP files")
+    return found
+
+
+def square_crop(photograph: Image.Image, rng: random.Random, size: int) -> Image.Image:
+    """A square of at least 60 % of the shorter side, anywhere in it, in half of the cases mirrored."""
+    side = round(min(photograph.size) * rng.uniform(0.6, 1.0))
+    left, top = (rng.randint(0, length - side) for length in photograph.size)
+    square = photograph.crop((left, top, left + side, top + side)).resize((size, size))
+    return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else square
+
+
+def _in_turn(
+    pool: Sequence[EverydayPicture], count: int, seed: int, language: Language
+) -> list[EverydayPicture]:
+    """`count` pictures, each once before any comes twice."""
+    rng = random.Random(f"everyday order {seed} {language}")
+    found: list[EverydayPicture] = []
+    while len(found) < count:
+        found += rng.sample(pool, len(pool))
+    return found[:count]
+
+
+def _photographs(
+    folder: Path, out: Path, size: int, seed: int, languages: Sequence[Language]
+) -> list[Record]:
+    records = []
+    for number, path in enumerate(photograph_files(folder)):
+        for crop in range(_CROPS):
+            rng = random.Random(f"photograph {seed} {number} {crop}")
+            image = f"images/photograph-{seed}-{number}-{crop}.jpg"
+            square_crop(open_picture(path), rng, size).save(out / image, quality=90)
+            turn = photograph_turn(languages[(number + crop) % len(languages)], rng)
+            records.append(make_record(f"photograph-{seed}-{number}-{crop}", image, [turn]))
+    return records
+
+
+def _open_chinese(seed: int) -> list[Record]:
+    rng = random.Random(f"open Chinese {seed}")
+    return [
+        make_record(f"open-chinese-{seed}-{number}", None, [(text, rng.choice(CHINESE_ANSWERS))])
+        for number, text in enumerate(chinese_questions("train"))
+    ]
