@@ -36,7 +36,7 @@ def easy_vqa(
     """Write easy-VQA as LLaVA records: captions, conversations, and its test split apart."""
     from llava_tuning.data.easy_vqa import write_easy_vqa
 
-    print_paths(write_easy_vqa(makemake_folder(out), seed, limit, language), out)
+    print_paths(write_easy_vqa(make_folder(out), seed, limit, language), out)
 
 
 @data.command()
@@ -55,7 +55,7 @@ def scenes(
     with Progress(transient=True) as bar:
         task = bar.add_task("drawing", total=count)
         paths = write_scenes(
-            makemake_folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
+            make_folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
         )
     print_paths(paths, out)
 
@@ -74,7 +74,8 @@ def everyday(
     from llava_tuning.data.everyday.build import build_everyday
     from llava_tuning.data.everyday.packages import fetch
 
-    found = fetch(packages or make_folder(out) / "packages", lambda what: typer.echo(f"fetching {what}"))
+    folder = make_folder(out)
+    found = fetch(packages or folder / "packages", lambda what: typer.echo(f"fetching {what}"))
     with Progress(TextColumn("{task.description}: {task.completed} pictures"), transient=True) as bar:
         task = bar.add_task("rendering", total=None)
         table = build_everyday(
@@ -102,7 +103,7 @@ def identity(
     from llava_tuning.data.identity.who import Identity
 
     who = Identity(name, owner)  # a bad name leaves no folder behind
-    written = write_identity(makemake_folder(out), who, language, seed)
+    written = write_identity(make_folder(out), who, language, seed)
     table = Table("language", "kind of question", "training", "held out", title="records")
     counts = written.records
     for code, kind in dict.fromkeys((code, kind) for _, code, kind in counts):
