@@ -22,6 +22,7 @@ from llava_tuning.inference.backend import BlindModelError, Finished, Generation
 
 REDRAW_SECONDS = 0.05  # a browser redraws the growing answer at most this often
 KEEP_SECONDS = 1.0  # a browser keeps the growing answer at most this often
+A_BEGINNING = 20  # characters; a retry that is stopped before has not answered
 SAME: Any = gr.skip()
 
 
@@ -124,7 +125,8 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         return
     box = idle()
     text = text.strip()
-    if text and not (status and takes_place):
+    # What was stopped or failed so early does not take the place of a whole answer.
+    if text and not (takes_place and (status or (stopped and len(text) < A_BEGINNING))):
         chat.system = asking.system
         # Not `before`: there may be votes since.
         written = (Exchange(asking.question, text, usage, model=asking.model),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,14 @@ def test_an_interrupted_build_goes_on(
     build_everyday(unpacked, built, side=64)
     assert len(drawn) == 1 and lost.is_file()
     assert (built / TABLE).read_bytes() == before
+
+
+def test_another_size_is_drawn_anew(built: Path, unpacked: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(built, tmp_path / "everyday")
+    build_everyday(unpacked, folder, side=48)
+    sizes = {Image.open(folder / row.file).size for row in read_table(folder)}
+    assert sizes == {(48, 48)}
+    assert not list(folder.rglob("*.part"))
 
 
 NAMED = "red #d22, yellow #fc3, green #2a2, blue #25d, brown #843, brown #c1694f, pink #f8b, purple #82c"

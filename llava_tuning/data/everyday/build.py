@@ -22,6 +22,8 @@ TEST_STYLE = "noto"  # never trained on
 TEST_SHARE = 5  # one of so many of Tux Paint's captions is held out
 NOTO_SIZE = 109  # pixels, the only one that the font's bitmaps have
 SIDE = 128
+# Of a file that is not what its name says; packages have some.
+UNREADABLE = (ValueError, OSError, Image.DecompressionBombError)
 
 
 def build_everyday(
@@ -34,7 +36,8 @@ def build_everyday(
 
     Args:
         packages: key → unpacked folder, as `packages.fetch` returns them.
-        out: folder to write to; pictures that are there are kept, so that an interrupted build goes on.
+        out: folder to write to; pictures of this size that are there are kept, so that an interrupted
+            build goes on.
         side: of the square pictures, in pixels.
         progress: called with the number of pictures so far and the style at work.
 
@@ -48,22 +51,28 @@ def build_everyday(
     rows: list[EverydayPicture] = []
     for row, draw in _all(packages, emoji, side):
         path = out / row.file
-        if not path.is_file():
+        if not _is_there(path, side):
             try:
                 found = _square(draw(), side)
-            except (
-                ValueError,
-                OSError,
-                Image.DecompressionBombError,
-            ):  # a file of the package that is not what its name says
+            except UNREADABLE:
                 found = None
             if found is None:
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            found.save(path, quality=90, method=4)
+            unfinished = path.with_suffix(".part")  # so that an interrupted build leaves no half picture
+            found.save(unfinished, "WEBP", quality=90, method=4)
+            unfinished.replace(path)
         rows.append(replace(row, colour=main_colour(Image.open(path))))
         progress(len(rows), row.style)
     return write_table(out, rows)
+
+
+def _is_there(path: Path, side: int) -> bool:
+    """Whether a build before this one wrote the picture, in this size."""
+    if not path.is_file():
+        return False
+    with Image.open(path) as picture:
+        return picture.size == (side, side)
 
 
 def _all(
@@ -104,9 +113,8 @@ def noto(package: Path, emoji: list[Emoji]) -> Iterator[tuple[Emoji, Callable[[]
     for one in emoji:
         if not all(ord(character) in known or character == "\u200d" for character in one.text):
             continue
-        if (
-            font.getlength(one.text) > 1.5 * NOTO_SIZE
-        ):  # several glyphs: the font has no picture of the sequence
+        # Several glyphs: the font has no picture of the sequence.
+        if font.getlength(one.text) > 1.5 * NOTO_SIZE:
             continue
         yield one, partial(_bitmap, font, one.text)
 
