@@ -190,17 +190,21 @@ def test_an_earlier_answer_stays_where_another_fails(words, error, said):
     assert "Because." in last.chatbot["value"][3]["content"]
 
 
-def test_an_earlier_answer_stays_where_another_is_stopped_at_once():
+@pytest.mark.parametrize(
+    ("words", "stays"), [([], True), (["It ", "is"], True), (["It is red, as far ", "as I can see"], False)]
+)
+def test_an_earlier_answer_stays_where_another_is_stopped_in_its_first_words(words, stays):
     chat = Chat(exchanges=(BEFORE,))
 
     class Slow(Raising):
         def stream(self, messages, settings, cancel=None):
+            yield from words
             chat.stop()
-            yield from ()
             return Finished("cancelled", 1, 0)
 
     _, last = ask(Slow([]), chat=chat, number=0)
-    assert chat.exchanges == (BEFORE,) and "Stopped." in last.status
+    assert chat.exchanges[0].answer == (BEFORE.answer if stays else "".join(words))
+    assert "Stopped." in last.status
 
 
 def test_the_browser_keeps_an_earlier_answer_until_there_are_words_of_another():
