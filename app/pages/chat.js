@@ -9,6 +9,7 @@ let current = null; // the conversation on the page, as kept
 let keeps = true;
 const undo = element.querySelector('.lt-undo');
 let untold = '';
+let buried = null; // the id of what was open here until another window deleted it
 const forks = new Map(); // by conversation, the id under which this window goes on with it
 
 // --- The conversation on the page ---------------------------------------------------------------------------
@@ -23,6 +24,7 @@ async function receive({ left, ...sent }) {
   const pictures = { ...before?.pictures, ...kept?.pictures, ...sent.pictures };
   current = { ...sent, pictures, copy: kept?.copy ?? before?.copy, used: same ? kept.used : Date.now() };
   if (sent.messages.length) {
+    buried = null;
     sessionStorage.setItem(CURRENT, sent.id);
     if (sent.messages.length > (kept?.messages?.length ?? 0)) undo.replaceChildren(); // a question, not a vote
     if (same) bases.set(sent.id, sent.messages);
@@ -71,16 +73,26 @@ async function copyOf(one) {
 }
 
 function leaveDeleted() {
+  buried = current.id;
   current = null;
   trigger('fresh', { deleted: true });
 }
 
 // Shows what another window made of this conversation; what is still being written there, only when asked for.
 async function catchUp(unfinished = false) {
+  if (buried && !current?.messages.length) return bringBack();
   const kept = keeps && current?.messages.length ? await find(current.id) : null;
   if (kept?.deleted) return leaveDeleted();
   if (!kept || JSON.stringify(kept.messages) === JSON.stringify(current.messages)) return;
   if (unfinished || !kept.messages.at(-1).unfinished) sendBack(kept, true);
+}
+
+// The other window took its deletion back, and here nothing was begun since.
+async function bringBack() {
+  const kept = await find(buried);
+  if (!kept?.messages) return;
+  buried = null;
+  sendBack(kept, false);
 }
 
 // An answer that was cut off because another conversation was opened, or this one deleted.

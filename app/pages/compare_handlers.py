@@ -184,8 +184,9 @@ class CompareHandlers:
         back = idle()
         if not any(answered):  # the question returns to its box
             back |= {"value": {"text": asked.text, "files": box.get("files") or []}}
+        said = "lt_stopped" if stopped else "lt_no_vote" if any(answered) and not all(answered) else ""
         yield draw(
             votes=ballot(words, comparison),
             box=back,
-            status=note(words.plain("lt_stopped")) if stopped else "",
+            status=note(words.plain(said)) if said else "",
         )

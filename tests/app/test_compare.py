@@ -194,6 +194,7 @@ def test_what_cannot_be_compared_is_said(compare):
     page.press("#lt-compare-box textarea", "Enter")
     assert "not readable as safetensors" in answer(page, "b")
     assert "Paris" in answer(page, "a")
+    page.locator("#lt-compare-status p", has_text="One side has no answer, so there is no vote").wait_for()
 
 
 def test_a_file_of_questions_comes_back_as_a_table_and_csv(compare, tmp_path):
