@@ -37,6 +37,7 @@ from llava_tuning.inference.transformers_backend import TransformersBackend
 from llava_tuning.models.default import resolve_model
 from llava_tuning.models.llava import assemble, new_projector, save_llava
 from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.shapes import CLIP_L
 from llava_tuning.models.smollm2 import smollm2_directory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,15 +164,7 @@ def large_pictures(folder: Path) -> Path:
     """The embedded language model behind an untrained encoder of CLIP ViT-L/14-336's shape."""
     torch.manual_seed(0)
     llm = LlamaForCausalLM.from_pretrained(smollm2_directory(), dtype=torch.bfloat16)
-    shape = CLIPVisionConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        image_size=336,
-        patch_size=14,
-        projection_dim=768,
-    )
+    shape = CLIPVisionConfig(**CLIP_L)
     processor = LlavaImageProcessorPil(
         do_pad=True, size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
     )
