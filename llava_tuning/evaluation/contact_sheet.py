@@ -105,8 +105,13 @@ def _answer_lines(row: Answered) -> list[str]:
     return _wrap(row.answer or "(no answer)", _ANSWER_SIZE, _PICTURE - _INDENT)
 
 
+def _note_lines(row: Answered) -> list[str]:
+    """The right answer, below a wrong one."""
+    return [] if row.right else _wrap(f"right: {row.right_answer}", _NOTE_SIZE, _PICTURE - _INDENT)
+
+
 def _card_height(row: Answered) -> int:
-    lines = len(_question_lines(row)) + len(_answer_lines(row)) + (not row.right)
+    lines = len(_question_lines(row)) + len(_answer_lines(row)) + len(_note_lines(row))
     return _PICTURE + 3 * _PADDING + lines * _LINE + 8
 
 
@@ -131,8 +136,9 @@ def _draw_card(
     for line in _answer_lines(row):
         draw.text((x + _INDENT, y), line, colour, _font(_ANSWER_SIZE))
         y += _LINE
-    if not row.right:
-        draw.text((x + _INDENT, y + 2), f"right: {row.right_answer}", _MUTED, _font(_NOTE_SIZE))
+    for line in _note_lines(row):
+        draw.text((x + _INDENT, y + 2), line, _MUTED, _font(_NOTE_SIZE))
+        y += _LINE
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, x: int, y: int, right: bool, colour: str) -> None:
