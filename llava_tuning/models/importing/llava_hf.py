@@ -121,6 +121,7 @@ def _template(source: Path, tokenizer: Any, image_token_id: int) -> str:
     # A tokenizer that adds the first token itself: here the template writes it.
     adds = tokenizer.bos_token_id is not None and question[:1] == [tokenizer.bos_token_id]
     first = "{{ bos_token }}" if adds else ""
+    failed: Exception | None = None
     for template in (cleaned, _AS_LISTS + cleaned, first + cleaned, first + _AS_LISTS + cleaned):
         tokenizer.chat_template = template
         try:
@@ -134,15 +135,16 @@ def _template(source: Path, tokenizer: Any, image_token_id: int) -> str:
                 ).input_ids
                 for count in (1, 3)
             ]
-        except Exception:  # Jinja and the template's own code raise what they like
+        except Exception as error:  # Jinja and the template's own code raise what they like
+            failed = error
             continue
         if found[0] == question and tokenizer.decode(found[1]) == tokenizer.decode(conversation):
             return template
     raise UserError(
         f"{source}: its chat template puts a picture, or the first token, where this project does not; write "
         f"one for contents that are strings, with {IMAGE_MARKER} and a line break before the text, to "
-        "chat_template.jinja"
-    )
+        f"chat_template.jinja{f' (it also failed: {failed})' if failed else ''}"
+    ) from failed
 
 
 def _original_template(source: Path, tokenizer: Any) -> str:
