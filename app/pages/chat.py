@@ -12,7 +12,7 @@ from app.answering import Updates
 from app.handlers import Handlers
 from app.mark import EYE
 from app.pages.chat_settings import build_settings
-from app.pages.events import ASKED, AT_ONCE, STREAMED
+from app.pages.events import ASKED, AT_ONCE, IN_ORDER, STREAMED
 from app.strings import CHINESE, ENGLISH, PICTURE_QUESTIONS, TEXT_QUESTIONS
 from app.uploads import PICTURE_TYPES
 
@@ -82,10 +82,10 @@ def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18
     chatbot.retry(handlers.retry, settings, out, preprocess=False, **ASKED)
     chatbot.edit(handlers.edit, settings, out, preprocess=False, **ASKED)
     chatbot.undo(handlers.undo, None, out, **AT_ONCE)
-    chatbot.like(handlers.vote, None, out, **AT_ONCE)
+    chatbot.like(handlers.vote, None, out, **IN_ORDER)
     chatbot.copy(None, None, None, js="() => window.ltChat.copyExact()")
     kept.fresh(handlers.begin_anew, None, out, **AT_ONCE)
-    kept.fork(handlers.fork, None, None, **AT_ONCE)
+    kept.fork(handlers.fork, None, None, **IN_ORDER)
     kept.look(handlers.look, None, out, **STREAMED)
 
     choosing: dict[str, Any] = {
@@ -96,7 +96,7 @@ def build(page: gr.Blocks, handlers: Handlers, picker: gr.Dropdown, text: gr.I18
         **STREAMED,
     }
     picker.input(**choosing)
-    kept.reopen(handlers.reopen, None, [*out, fields[0], picker], **AT_ONCE).then(**choosing)
+    kept.reopen(handlers.reopen, None, [*out, fields[0], picker], **IN_ORDER).then(**choosing)
     for event in (page.load, picker.focus):
         event(handlers.models, None, picker, **AT_ONCE)
 

@@ -12,7 +12,7 @@ from app.models import Shelf
 from app.pages.compare_batch import BatchHandlers
 from app.pages.compare_handlers import CompareHandlers
 from app.pages.compare_html import EMPTY_HEADS
-from app.pages.events import ASKED, AT_ONCE, STREAMED
+from app.pages.events import ASKED, AT_ONCE, IN_ORDER, STREAMED
 from app.uploads import PICTURE_TYPES
 
 STYLE = Path(__file__).with_name("compare.css")
@@ -115,7 +115,7 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
     outputs = [*sides, ballot, box, status]
     box.submit(handlers.ask, [box, *inputs], outputs, preprocess=False, **ASKED)
     box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
-    ballot.select(handlers.vote, None, outputs, **AT_ONCE)
+    ballot.select(handlers.vote, None, outputs, **IN_ORDER)
     return clear, outputs
 
 

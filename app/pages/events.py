@@ -11,3 +11,6 @@ STREAMED: dict[str, Any] = QUIET | {"concurrency_limit": None}
 # Gradio would drop a question without a word while the answer before it, stopped already, still ends; the
 # handlers say so where one is being written.
 ASKED: dict[str, Any] = STREAMED | {"trigger_mode": "multiple"}
+# Gradio would drop a click while the one before it is on its way: a changed mind, another conversation. One
+# at a time, in the order of the clicks (`always_last` would not drop it, but repeats the first click's data).
+IN_ORDER: dict[str, Any] = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}

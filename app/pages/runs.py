@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.events import AT_ONCE
+from app.pages.events import AT_ONCE, IN_ORDER
 from app.pages.runs_html import Writer
 from app.pages.words import words_of
 from app.status import problem
@@ -124,6 +124,6 @@ def build(folder: RunFolder, text: gr.I18n) -> None:
     view = gr.State(View())
     inputs, outputs = [view, smoothing], [view, runs, detail]
     runs.tick(page.refresh, inputs, outputs, **AT_ONCE)
-    runs.select(page.select, inputs, outputs, **AT_ONCE)
-    runs.input(page.overlay, inputs, outputs, **AT_ONCE)
+    runs.select(page.select, inputs, outputs, **IN_ORDER)
+    runs.input(page.overlay, inputs, outputs, **IN_ORDER)
     smoothing.change(page.refresh, inputs, outputs, **AT_ONCE)

@@ -63,21 +63,28 @@ def chat_page() -> type[ChatPage]:
     return ChatPage
 
 
-_UNTIL_A_PART_IS_KEPT = """async (most) => {
+# Until the browser keeps a conversation of which FOUND, an expression of its `messages`, is true; its value.
+_UNTIL_KEPT = """async (wanted) => {
     const open = indexedDB.open('llava-tuning');
     await new Promise((done) => { open.onsuccess = done; });
+    const answers = (messages) => messages.filter(({ role }) => role === 'assistant');
     for (;;) {
         const request = open.result.transaction('conversations').objectStore('conversations').getAll();
         await new Promise((done) => { request.onsuccess = done; });
-        const last = request.result.map((one) => one.messages?.at(-1));
-        const part = last.find((message) => message?.unfinished && message.content.length > most);
-        if (part) {
-            open.result.close();
-            return part.content.length;
+        for (const { messages = [] } of request.result) {
+            const found = FOUND;
+            if (found) {
+                open.result.close();
+                return found;
+            }
         }
         await new Promise((done) => setTimeout(done, 50));
     }
 }"""
+_LENGTH_OF_A_PART = (
+    "((last) => last?.unfinished && last.content.length > wanted && last.content.length)(messages.at(-1))"
+)
+_SAME_VOTES = "JSON.stringify(answers(messages).map(({ vote }) => vote ?? null)) === JSON.stringify(wanted)"
 
 
 class ChatPage:
@@ -126,7 +133,11 @@ class ChatPage:
 
     def wait_for_kept_part(self, longer_than: int = 0) -> int:
         """Until the browser keeps so many characters of an unfinished answer; how many there are."""
-        return int(self.page.evaluate(_UNTIL_A_PART_IS_KEPT, longer_than))
+        return int(self.page.evaluate(_UNTIL_KEPT.replace("FOUND", _LENGTH_OF_A_PART), longer_than))
+
+    def wait_for_kept_votes(self, *votes: str | None) -> None:
+        """Until the browser keeps a conversation with these votes on its answers."""
+        self.page.evaluate(_UNTIL_KEPT.replace("FOUND", _SAME_VOTES), votes)
 
     def settle(self) -> None:
         """Let a growing answer, if one still grows, show it."""
