@@ -20,6 +20,7 @@ from transformers import CLIPModel, PreTrainedTokenizerBase
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.precision import fast_dtype
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.clip.pools import Pool, batch_indices, everyday_pools, record_pool
 from llava_tuning.training.clip.settings import ClipSettings, check_settings, clip_config
@@ -51,6 +52,7 @@ def train_clip(
     check_place(out)
     tokenizer = _load_tokenizer(tokenizer_directory)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    half = fast_dtype(device) == torch.bfloat16  # float16 would need its gradients scaled
     torch.manual_seed(settings.seed)
     model: Any = CLIPModel(clip_config(settings, len(tokenizer)))
     model.to(device)
@@ -77,7 +79,7 @@ def train_clip(
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * _cosine(step, steps, settings.warmup_ratio)
             pixels, text, ids = _batch(pools, step, settings.seed)
-            with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
                 logits = model(input_ids=text, pixel_values=_normalised(pixels, processor)).logits_per_image
             loss, accuracy = contrastive_loss(logits.float(), ids)
             optimizer.zero_grad(set_to_none=True)
