@@ -196,15 +196,18 @@ def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path |
     if config.stage == TEXT_STAGE:
         raise UserError(f"{work_dir}: a text run has no parts but its adapter; export it with --adapter")
     model: Any = _training_model(config, chosen)
-    if not model.use_llm_lora or model.trains_vision:
+    if not model.use_llm_lora:
         raise UserError(
-            f"{work_dir}: parts need an adapter and a frozen vision tower; use export without --parts"
+            f"{work_dir}: parts need an adapter on the language model; use export without --parts"
         )
     out.mkdir(parents=True, exist_ok=True)
     _save_adapter(model.llm, out / "llm_adapter")
     projector = {k.removeprefix("model."): v.bfloat16() for k, v in model.projector.state_dict().items()}
     save_file(projector, out / "projector.safetensors")
-    model.visual_encoder.to(torch.bfloat16).save_pretrained(out / "vision_tower")
+    vision = (
+        model.visual_encoder.merge_and_unload() if model.use_visual_encoder_lora else model.visual_encoder
+    )
+    vision.to(torch.bfloat16).save_pretrained(out / "vision_tower")
     load_image_processor(config.vision_tower).save_pretrained(out / "vision_tower")
     write_provenance(out, _provenance(config, work_dir, chosen))
     return out

@@ -204,10 +204,11 @@ def test_a_merged_model_that_differs_is_not_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("run", ["lora_run", "vision_lora_run"])
 def test_the_parts_make_the_same_model_again(
-    exported: Callable[[str], Path], lora_run: Path, llm: Path, tmp_path: Path
+    exported: Callable[[str], Path], run: str, request: pytest.FixtureRequest, llm: Path, tmp_path: Path
 ) -> None:
-    parts = export_parts(lora_run, tmp_path / "parts")
+    parts = export_parts(request.getfixturevalue(run), tmp_path / "parts")
     base = LlamaForCausalLM.from_pretrained(llm, dtype=torch.float32)
     merged = PeftModel.from_pretrained(base, parts / "llm_adapter").merge_and_unload()
     again, _ = assemble(
@@ -217,7 +218,7 @@ def test_the_parts_make_the_same_model_again(
         AutoTokenizer.from_pretrained(llm),
         load_image_processor(parts / "vision_tower"),
     )
-    whole, _, _ = load_llava(exported("lora_run"), dtype=torch.float32)
+    whole, _, _ = load_llava(exported(run), dtype=torch.float32)
     expected = whole.state_dict()
     assert again.state_dict().keys() == expected.keys()
     for name, tensor in again.state_dict().items():
