@@ -88,6 +88,28 @@ def everyday(
 
 
 @data.command()
+def photographs(
+    out: Out,
+    packages: Annotated[
+        Path | None, typer.Option(help="Folder of the unpacked packages; OUT/packages by default.")
+    ] = None,
+) -> None:
+    """Collect photographs of free licence, which apt-get fetches: OUT/train, and others in OUT/test."""
+    from rich.progress import Progress, TextColumn
+
+    from llava_tuning.data.everyday.packages import PHOTOGRAPHS, fetch
+    from llava_tuning.data.everyday.photographs import build_photographs
+
+    folder = make_folder(out)
+    found = fetch(packages or folder / "packages", lambda what: typer.echo(f"fetching {what}"), PHOTOGRAPHS)
+    with Progress(TextColumn("{task.description}: {task.completed} photographs"), transient=True) as bar:
+        task = bar.add_task("writing", total=None)
+        counts = build_photographs(found, folder, lambda done: bar.update(task, completed=done))
+    for split, count in counts.items():
+        typer.echo(f"{split}: {folder / split} ({count:,} photographs)")
+
+
+@data.command()
 def identity(
     name: Annotated[str, typer.Option(help="What the assistant is called.")],
     owner: Annotated[str, typer.Option(help="The person or group that made it.")],

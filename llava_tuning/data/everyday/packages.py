@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,12 +40,25 @@ PACKAGES = (
     Package("openclipart", "debian", "openclipart-png", None, "public domain", "clip art"),
 )
 
+_TRAIN, _TEST = "photographs to train on", "photographs to test with"
+PHOTOGRAPHS = (
+    Package("gcompris", "debian", "gcompris-qt-data", None, "public domain, CC, GPL-3+", _TRAIN),
+    Package("mate", "debian", "mate-backgrounds", None, "GPL-2+, CC-BY-SA-4.0", _TEST),
+    Package("lomiri", "debian", "lomiri-wallpapers-16.04", None, "CC-BY, CC-BY-SA, CC0", _TEST),
+    Package("skimage", "debian", "python3-skimage", None, "public domain, CC0", _TEST),
+)
 
-def fetch(folder: Path, said: Callable[[str], None] = lambda what: None) -> dict[str, Path]:
+
+def fetch(
+    folder: Path,
+    said: Callable[[str], None] = lambda what: None,
+    packages: Sequence[Package] | None = None,
+) -> dict[str, Path]:
     """Download and unpack the packages that `folder` lacks; what is there is left alone.
 
     Args:
         folder: each package gets a folder of its key in it.
+        packages: those of everyday pictures unless given.
         said: called with a package's name before it is downloaded.
 
     Returns:
@@ -56,7 +69,7 @@ def fetch(folder: Path, said: Callable[[str], None] = lambda what: None) -> dict
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = {}
-    for package in PACKAGES:
+    for package in PACKAGES if packages is None else packages:
         found[package.key] = place = folder / package.key
         if place.is_dir():
             continue
