@@ -24,8 +24,12 @@ from llava_tuning.training.config import (
 )
 from llava_tuning.training.fitting import fit_to_machine, schedule, total_steps
 
-# Records of the data sets that configs name, where these are public and of a known size.
-RECORDS = {"blip_laion_cc_sbu_558k.json": 558_128, "data/easy_vqa/pretrain.json": 4_000}
+# Records of the data sets that configs name, where these are of a known size.
+RECORDS = {
+    "blip_laion_cc_sbu_558k.json": 558_128,
+    "data/easy_vqa/pretrain.json": 4_000,
+    "bundled/pretrain.json": 208_000,
+}
 
 
 def header(name: str) -> str:

@@ -1,0 +1,26 @@
+# Stage 2 of a model of everyday things: projector, LoRA on SmolLM2-135M, and LoRA on the vision tower, as in XTuner's
+# configs whose names have "lora" behind the tower.
+#
+#   llava-tuning train llava_smollm2_135m_lora_clip_small_p14_112_lora_e2_finetune \
+#     --set vision_tower=bundled/encoder \
+#     --set projector_checkpoint=work_dirs/llava_smollm2_135m_clip_small_p14_112_e1_pretrain/iter_1300.pth
+#
+# One step of `make -f assets/demo/Makefile`, for a GPU. Rank 16 keeps the adapter below 10 MB.
+_base_ = ["../_base_/llava_finetune.py"]
+
+llm = "smollm2"
+vision_tower = None  # what `llava-tuning train-clip` wrote
+projector_checkpoint = None
+data_path = "bundled/finetune.json"
+image_folder = "bundled"
+llm_lora = dict(r=16, lora_alpha=32, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM")
+visual_encoder_lora = dict(r=64, lora_alpha=64, lora_dropout=0.0, bias="none")
+lr = 1e-3
+max_epochs = 2
+max_length = 512
+batch_size = 128  # where batch_tokens is None
+batch_tokens = 16384
+dataloader_num_workers = 12
+save_steps = 500
+evaluation_freq = 500
+evaluation_inputs = ["What is it?", "Is there a dog in the picture?", "这是什么？"]
