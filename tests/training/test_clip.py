@@ -57,7 +57,11 @@ def test_the_command_writes_a_tower_and_its_processor(
 
 
 def test_resuming_gives_the_unbroken_runs_tower(
-    captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    captions: list[tuple[Path, Path]],
+    llm: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Six steps of which the fifth is interrupted, the state saved after each."""
     train_clip(captions, tmp_path / "whole", llm, SETTINGS)
@@ -79,6 +83,8 @@ def test_resuming_gives_the_unbroken_runs_tower(
     assert not (out / "model.safetensors").exists() and (out / STATE_FILE).is_file()
     train_clip(captions, out, llm, SETTINGS, resume=True)
     assert steps == [0, 1, 2, 3, 4, 4, 5]
+    logged = capsys.readouterr().out  # each time the state is saved
+    assert "step 1 of 6  loss" in logged and "step 6 of 6  loss" in logged
     expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())

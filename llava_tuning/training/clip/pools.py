@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -129,5 +130,9 @@ def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
     """Which pictures of a pool a step takes: each once in an epoch, in an order of its own."""
     per_epoch = count // batch
     epoch, position = divmod(step, per_epoch)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-    return order[position * batch : (position + 1) * batch]
+    return _order(count, seed * 1_000_003 + epoch)[position * batch : (position + 1) * batch]
+
+
+@lru_cache(maxsize=4)
+def _order(count: int, seed: int) -> torch.Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

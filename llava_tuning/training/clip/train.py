@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,15 +58,19 @@ def train_clip(
     model: Any = CLIPModel(clip_config(settings, len(tokenizer)))
     model.to(device)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+        model.parameters(),
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        betas=(0.9, 0.98),
+        fused=device == "cuda",
     )
     start = resume_state(out, model, optimizer, device, settings) if resume else 0
     processor = picture_processor(settings.image_size)
     pools, held_out = _pools(data, everyday, settings, processor, tokenizer)
     pools = [(pool.to(device), size) for pool, size in pools]
     steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
-    history: list[tuple[float, float]] = []
-    saved = time.monotonic()
+    history: deque[torch.Tensor] = deque(maxlen=50)  # (loss, accuracy) of the last steps
+    saved, state = time.monotonic(), ""
     columns = (
         TextColumn("train-clip"),
         BarColumn(),
@@ -88,15 +93,17 @@ def train_clip(
             optimizer.step()
             with torch.no_grad():
                 model.logit_scale.clamp_(max=math.log(100))
-            history.append((loss.item(), accuracy.item()))
-            progress.update(task, completed=step + 1, state=f"loss {loss:.3f}  right caption {accuracy:.0%}")
+            history.append(torch.stack([loss.detach(), accuracy]))
+            if device == "cpu" or step % 10 == 9 or step + 1 == steps:  # a GPU waits while they are read
+                state = "loss {:.3f}  right caption {:.0%}".format(*history[-1].tolist())
+                progress.update(task, completed=step + 1, state=state)
             if time.monotonic() - saved > 60:
                 save_state(out, model, optimizer, step + 1, settings)
                 saved = time.monotonic()
-    scores = {
-        "loss": float(np.mean([h[0] for h in history[-50:]] or [math.nan])),
-        "retrieval_accuracy": float(np.mean([h[1] for h in history[-50:]] or [math.nan])),
-    }
+                if not progress.console.is_terminal:  # a log has no bar
+                    progress.console.print(f"step {step + 1:,} of {steps:,}  {state}")
+    last = torch.stack([*history]).mean(0).tolist() if history else [math.nan] * 2
+    scores = dict(zip(("loss", "retrieval_accuracy"), last, strict=True))
     if held_out is not None:
         scores["held_out_accuracy"] = accuracy_by_name(model, held_out.to(device), processor)
     save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
