@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict, replace
@@ -194,6 +195,20 @@ def test_names_are_learnt_in_one_style_and_found_in_another(
     assert scores["held_out_accuracy"] == 1
     about = json.loads((tmp_path / "tower" / "train_clip.json").read_text())
     assert about["pictures"] == 4, "the held-out style was trained on"
+
+
+def test_the_log_says_how_many_held_out_names_are_right(
+    drawings: Path,
+    llm: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr(train.time, "monotonic", lambda: next(clock))
+    settings = replace(SETTINGS, epochs=1, held_out_style="outlined")
+    train_clip([], tmp_path / "tower", llm, settings, everyday=drawings)
+    assert re.search(r"step 1 of 1  loss .*  held out \d+\.\d%", capsys.readouterr().out)
 
 
 def test_records_and_everyday_pictures_share_a_batch(

@@ -11,6 +11,8 @@ Draw = Callable[..., torch.Tensor]  # uniform numbers of a shape, one set for ea
 SHIFT = 0.06  # scenes are moved by up to this share of their side
 TURN = 0.35  # radians that an everyday picture is turned by at most
 SIZES = (0.45, 1.05)  # of an everyday picture in the frame
+BEND = 0.12  # by up to this share of half the frame a drawing's points move, neighbours alike
+GAP = 0.35  # side of the patch that is missing from one picture in four, as a share of the frame's
 
 
 def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -36,9 +38,10 @@ def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def place(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Put each drawing on a ground: turned, scaled, moved, mirrored, in other colours, sometimes blurred.
+    """Put each drawing on a ground: turned, scaled, mirrored, bent, in other colours, sometimes blurred.
 
-    Names do not change with any of it, unlike captions of scenes.
+    Names do not change with any of it, unlike captions of scenes. Bent a little, a drawing is as another hand
+    might have drawn it.
 
     Args:
         pictures: uint8 (batch, 4, side, side), RGBA.
@@ -68,13 +71,24 @@ def place(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     grid = functional.affine_grid(
         torch.stack(rows, 1).view(count, 2, 3), [count, 4, side, side], align_corners=False
     )
+    bend = functional.interpolate(
+        2 * draw(2, 4, 4) - 1, size=(side, side), mode="bicubic", align_corners=True
+    )
+    grid = grid + BEND * draw(1, 1, 1) * bend.permute(0, 2, 3, 1)
     moved = functional.grid_sample(drawing, grid, align_corners=False)
     picture = moved[:, :3] + (1 - moved[:, 3:]) * _ground(count, side, draw)
     low = functional.interpolate(picture, scale_factor=0.5, mode="bilinear", antialias=True)
     low = functional.interpolate(low, size=(side, side), mode="bilinear")
     picture = torch.where(draw(1, 1, 1) < 0.15, low, picture)
     noise = (draw(1, 1, 1) < 0.2) * 0.08 * (draw(3, side, side) - 0.5)
-    return (picture + noise).clamp(0, 1)
+    return torch.where(_gaps(side, draw), draw(3, 1, 1), picture + noise).clamp(0, 1)
+
+
+def _gaps(side: int, draw: Draw) -> torch.Tensor:
+    """Where a square patch is missing, in one picture of four: bool (batch, 1, side, side)."""
+    middle, line = draw(2, 1, 1), torch.linspace(0, 1, side, device=draw(1).device)
+    near = ((line - middle[:, :1]).abs() < GAP / 2).transpose(2, 3) & ((line - middle[:, 1:]).abs() < GAP / 2)
+    return near & (draw(1, 1, 1) < 0.25)
 
 
 def _recoloured(colours: torch.Tensor, draw: Draw) -> torch.Tensor:

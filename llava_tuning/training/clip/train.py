@@ -68,6 +68,7 @@ def train_clip(
     processor = picture_processor(settings.image_size)
     pools, held_out = _pools(data, everyday, settings, processor, tokenizer)
     pools = [(pool.to(device), size) for pool, size in pools]
+    held_out = held_out and held_out.to(device)
     steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
     history: deque[torch.Tensor] = deque(maxlen=50)  # (loss, accuracy) of the last steps
     saved, state = time.monotonic(), ""
@@ -99,13 +100,15 @@ def train_clip(
                 progress.update(task, completed=step + 1, state=state)
             if time.monotonic() - saved > 60:
                 save_state(out, model, optimizer, step + 1, settings)
-                saved = time.monotonic()
+                if held_out is not None:
+                    state += f"  held out {accuracy_by_name(model, held_out, processor):.1%}"
                 if not progress.console.is_terminal:  # a log has no bar
                     progress.console.print(f"step {step + 1:,} of {steps:,}  {state}")
+                saved = time.monotonic()
     last = torch.stack([*history]).mean(0).tolist() if history else [math.nan] * 2
     scores = dict(zip(("loss", "retrieval_accuracy"), last, strict=True))
     if held_out is not None:
-        scores["held_out_accuracy"] = accuracy_by_name(model, held_out.to(device), processor)
+        scores["held_out_accuracy"] = accuracy_by_name(model, held_out, processor)
     save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
     return scores
 
