@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from everyday_cases import THINGS, blob, write_everyday
 from PIL import Image
@@ -16,7 +17,8 @@ from typer.testing import CliRunner
 
 from llava_tuning.cli import _build
 from llava_tuning.data.check import check_file
-from llava_tuning.data.everyday.compose import compose
+from llava_tuning.data.everyday.colour import main_colour
+from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.concepts import CONCEPTS
 from llava_tuning.data.everyday.conversations import read_rgba, write_conversations
 from llava_tuning.data.everyday.limits import (
@@ -241,6 +243,41 @@ def test_a_composed_picture_shows_its_things_from_left_to_right(folder: Path, po
         )
         assert red and blue and max(red) < min(blue)
     assert compose(things, random.Random(3), 96).tobytes() == compose(things, random.Random(3), 96).tobytes()
+
+
+def test_a_varied_picture_keeps_its_colour_and_is_mirrored_only_where_it_may_be():
+    left = Image.new("RGBA", (60, 40))
+    left.paste("blue", (0, 0, 30, 40))
+    sides = []
+    for seed in range(20):
+        for mirror in (True, False):
+            found = varied(left, random.Random(seed), mirror)
+            assert main_colour(found) == "blue"
+            sides.append((mirror, found.getchannel("A").getbbox()[0] < 10))
+    assert {at_left for mirror, at_left in sides if mirror} == {True, False}
+    assert all(at_left for mirror, at_left in sides if not mirror)
+
+
+def test_names_with_a_side_are_not_mirrored(tmp_path: Path):
+    """A picture that is red on its left and blue on its right: which side is red in what is written."""
+    sides: dict[str, set[bool]] = {"loupe": set(), "loupe tilted left": set()}
+    for name, found in sides.items():
+        folder, out = tmp_path / name, tmp_path / f"{name} out"
+        folder.mkdir()
+        picture = Image.new("RGBA", (64, 64), "blue")
+        picture.paste("red", (0, 0, 32, 64))
+        picture.save(folder / "a.png")
+        write_table(
+            folder, [EverydayPicture("a.png", "openmoji", name, None, "objects", "tool", None, "train")]
+        )
+        write_conversations(folder, out, 24, size=64)
+        for path in (out / "images").iterdir():
+            with Image.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"), dtype=int)
+            difference = pixels[..., 0] - pixels[..., 2]
+            red, blue = (np.flatnonzero(pure.any(0)).mean() for pure in (difference > 150, difference < -150))
+            found.add(bool(red < blue))
+    assert sides == {"loupe": {True, False}, "loupe tilted left": {True}}
 
 
 def test_white_things_stay_visible(tmp_path: Path):

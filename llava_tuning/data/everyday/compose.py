@@ -6,10 +6,12 @@ import math
 import random
 from collections.abc import Sequence
 
-from PIL import Image, ImageStat
+from PIL import Image, ImageEnhance, ImageStat
 
 _LEAST_CONTRAST = 60  # distance in RGB between a picture's mean colour and the ground
 _OPAQUE = 128  # of 255
+_TURN = 12  # degrees
+_CHANGE = (0.9, 1.1)  # of saturation, contrast and brightness; more would turn orange into brown
 _LIGHT, _DARK = (215, 255), (15, 70)  # range of each channel
 
 
@@ -33,6 +35,21 @@ def compose(pictures: Sequence[Image.Image], rng: random.Random, size: int) -> I
         y = (size - height) * (rng.random() if len(pictures) == 1 else rng.uniform(0.3, 0.7))
         canvas.paste(thing, (round(x), round(y)), thing)
     return canvas
+
+
+def varied(picture: Image.Image, rng: random.Random, mirror: bool = True) -> Image.Image:
+    """An RGBA picture a little turned, in a little other colours, in half of the cases mirrored.
+
+    What it shows and its main colour stay.
+    """
+    if mirror and rng.random() < 0.5:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    picture = picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True)
+    alpha, colours = picture.getchannel("A"), picture.convert("RGB")
+    for enhance in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness):
+        colours = enhance(colours).enhance(rng.uniform(*_CHANGE))
+    colours.putalpha(alpha)
+    return colours
 
 
 def _ground(pictures: Sequence[Image.Image], rng: random.Random) -> tuple[int, int, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
-from llava_tuning.data.everyday.compose import compose
+from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
 from llava_tuning.data.everyday.names import NOISY, noun
 from llava_tuning.data.everyday.questions import Asker
@@ -23,6 +24,7 @@ from llava_tuning.models.pictures import FORMATS, open_picture
 MAX_QUESTIONS = 6  # of a conversation
 ROW_SHARE = 0.25  # of the pictures show several things side by side
 _CROPS = 4  # of each photograph
+_SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # names that are wrong in a mirror
 _PHOTOGRAPH_FILES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -80,6 +82,7 @@ def write_conversations(
         asker, one, name = askers[turn], orders[turn][number], f"everyday-{seed}-{index}"
         rng = random.Random(name)
         row = asker.row(rng) if rng.random() < ROW_SHARE else [one]
+        row = row if len(row) > 1 else [one]
         questions = asker.about_one(one, rng) if len(row) == 1 else asker.about_row(row, rng)
         image = f"images/{name}.png"
         finetune.append(make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]]))
@@ -88,8 +91,9 @@ def write_conversations(
         shown.append((image, row))
 
     def write_picture(image: str, row: Sequence[EverydayPicture]) -> None:
-        pictures = [read_rgba(folder, picture) for picture in row]
-        compose(pictures, random.Random(image), size).save(out / image, compress_level=6)
+        rng = random.Random(image)
+        pictures = [varied(read_rgba(folder, p), rng, mirror=not _SIDED.search(p.name)) for p in row]
+        compose(pictures, rng, size).save(out / image, compress_level=6)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool_of_threads:
         for done, _ in enumerate(pool_of_threads.map(write_picture, *zip(*shown, strict=True)), 1):

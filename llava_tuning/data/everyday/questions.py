@@ -110,11 +110,13 @@ class Asker:
         return found
 
     def row(self, rng: random.Random) -> list[EverydayPicture]:
-        """Two to four pictures to put side by side."""
+        """Two to four pictures to put side by side; fewer where a table has not as many different things."""
         row: list[EverydayPicture] = []
         count = rng.randint(2, 4)
         same = self._row_kinds.some_kind(rng) or self.known
-        while len(row) < count:
+        for _ in range(_TRIES):
+            if len(row) == count:
+                break
             picture = rng.choice(same if rng.random() < _SAME_KIND else self.known)
             if not any(may_be_mistaken(picture, other) for other in row):
                 row.append(picture)

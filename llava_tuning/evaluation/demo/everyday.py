@@ -109,6 +109,8 @@ class Everyday:
         for number in range(max(1, limit // len(wanted))):
             rng = self._rng(number, "row")
             row = self.row_asker.row(rng)
+            if len(row) == 1:
+                break
             asked = {q.skill: q for q in self.row_asker.about_row(row, rng)}
             picture = self._picture(number, row)
             for skill in wanted:
