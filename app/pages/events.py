@@ -12,5 +12,6 @@ STREAMED: dict[str, Any] = QUIET | {"concurrency_limit": None}
 # handlers say so where one is being written.
 ASKED: dict[str, Any] = STREAMED | {"trigger_mode": "multiple"}
 # Gradio would drop a click while the one before it is on its way: a changed mind, another conversation. One
-# at a time, in the order of the clicks (`always_last` would not drop it, but repeats the first click's data).
+# handler's clicks run one at a time, everybody's, in the order in which they came; those that share a
+# `concurrency_id` too. (`always_last` would not drop a click, but repeats the first one's data.)
 IN_ORDER: dict[str, Any] = QUIET | {"trigger_mode": "multiple", "concurrency_limit": 1}

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.events import AT_ONCE, IN_ORDER
+from app.pages.events import IN_ORDER, QUIET
 from app.pages.runs_html import Writer
 from app.pages.words import words_of
 from app.status import problem
@@ -123,7 +123,8 @@ def build(folder: RunFolder, text: gr.I18n) -> None:
             detail = gr.HTML("", elem_id="lt-run")
     view = gr.State(View())
     inputs, outputs = [view, smoothing], [view, runs, detail]
-    runs.tick(page.refresh, inputs, outputs, **AT_ONCE)
-    runs.select(page.select, inputs, outputs, **IN_ORDER)
-    runs.input(page.overlay, inputs, outputs, **IN_ORDER)
-    smoothing.change(page.refresh, inputs, outputs, **AT_ONCE)
+    # All of them change the view, so that each has to see what the one before it made of it.
+    for event in (runs.tick, smoothing.change):
+        event(page.refresh, inputs, outputs, **QUIET, concurrency_limit=1, concurrency_id="runs")
+    runs.select(page.select, inputs, outputs, **IN_ORDER, concurrency_id="runs")
+    runs.input(page.overlay, inputs, outputs, **IN_ORDER, concurrency_id="runs")

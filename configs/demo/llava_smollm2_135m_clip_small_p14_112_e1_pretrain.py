@@ -2,7 +2,8 @@
 #
 #   llava-tuning train llava_smollm2_135m_clip_small_p14_112_e1_pretrain --set vision_tower=bundled/encoder
 #
-# One step of `make -f assets/demo/Makefile`, for a GPU. Learning rate as in LLaVA-1.5's pretraining (1e-3).
+# One step of `make -f assets/demo/Makefile`, for a GPU of 8 GB by estimate; hours were not measured yet.
+# Learning rate as in LLaVA-1.5's pretraining (1e-3).
 _base_ = ["../_base_/llava_pretrain.py"]
 
 llm = "smollm2"

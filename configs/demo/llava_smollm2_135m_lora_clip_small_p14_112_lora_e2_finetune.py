@@ -5,7 +5,8 @@
 #     --set vision_tower=bundled/encoder \
 #     --set projector_checkpoint=work_dirs/llava_smollm2_135m_clip_small_p14_112_e1_pretrain/iter_1300.pth
 #
-# One step of `make -f assets/demo/Makefile`, for a GPU. Rank 16 keeps the adapter below 10 MB.
+# One step of `make -f assets/demo/Makefile`, for a GPU of 12 GB by estimate; hours were not measured yet.
+# Rank 16 keeps the adapter below 10 MB.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "smollm2"

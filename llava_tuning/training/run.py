@@ -22,6 +22,9 @@ def main() -> None:
     from llava_tuning.training import compat, quiet
 
     compat.apply()
+    from llava_tuning.training import whole_files
+
+    whole_files.register()
     quiet.apply()
     quiet.keep_preamble_in_log_file()
     import torch

@@ -19,7 +19,7 @@ from llava_tuning import cli
 from llava_tuning.data.everyday.table import EverydayPicture, write_table
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, tokens_per_image
-from llava_tuning.training.clip import pools, train
+from llava_tuning.training.clip import augment, pools, train
 from llava_tuning.training.clip.augment import place
 from llava_tuning.training.clip.settings import ClipSettings
 from llava_tuning.training.clip.state import STATE_FILE
@@ -221,7 +221,7 @@ def test_records_and_everyday_pictures_share_a_batch(
     seen: list[int] = []
     real = pools.place
     monkeypatch.setattr(
-        pools, "place", lambda pictures, draw: seen.append(len(pictures)) or real(pictures, draw)
+        pools, "place", lambda pictures, *rest: seen.append(len(pictures)) or real(pictures, *rest)
     )
     settings = replace(SETTINGS, epochs=1, batch_size=8, everyday_share=0.25)
     train_clip(captions, tmp_path / "tower", llm, settings, everyday=drawings)
@@ -231,12 +231,43 @@ def test_records_and_everyday_pictures_share_a_batch(
 def test_a_drawing_is_placed_on_a_ground() -> None:
     red = torch.zeros(64, 4, 32, 32, dtype=torch.uint8)
     red[:, 0, 8:24, 8:24] = red[:, 3, 8:24, 8:24] = 255
-    placed = place(red, torch.Generator().manual_seed(0))
+    anything = torch.zeros(64, dtype=torch.bool)
+    placed = place(red, anything, torch.Generator().manual_seed(0))
     assert placed.shape == (64, 3, 32, 32) and placed.min() >= 0 and placed.max() <= 1
     corners = placed[:, :, 0, 0]
     assert 10 < (corners > 0.97).all(1).sum() < 50, "white is one ground of several"
     assert len(placed.flatten(1).unique(dim=0)) == 64, "two were placed alike"
-    assert torch.equal(placed, place(red, torch.Generator().manual_seed(0)))
+    assert torch.equal(placed, place(red, anything, torch.Generator().manual_seed(0)))
+
+
+def test_what_has_a_side_is_never_mirrored() -> None:
+    """Drawings that are red on their left and blue on their right."""
+    drawings = torch.zeros(300, 4, 32, 32, dtype=torch.uint8)
+    drawings[:, 0, :, :16] = drawings[:, 2, :, 16:] = drawings[:, 3] = 255
+
+    def red_is_left(sided: bool) -> float:
+        placed = place(drawings, torch.full((300,), sided), torch.Generator().manual_seed(0))
+        columns = (placed[:, 0] - placed[:, 2]).sum(1)
+        towards_blue = (columns * torch.linspace(-1, 1, 32)).sum(1)
+        return (towards_blue[towards_blue.abs() > 20] < 0).float().mean().item()
+
+    assert red_is_left(sided=True) > 0.95  # some grounds run from one colour into another
+    assert 0.35 < red_is_left(sided=False) < 0.65
+
+
+def test_a_quarter_of_the_pictures_lack_a_square_and_edges_are_bent(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    missing = augment._gaps(40, lambda *shape: torch.rand(800, *shape, generator=generator))
+    share = missing.flatten(1).float().mean(1)
+    assert 0.2 < (share > 0).float().mean() < 0.3
+    assert share.max() == pytest.approx(augment.GAP**2, rel=0.15)
+    drawing = torch.full((8, 4, 32, 32), 255, dtype=torch.uint8)
+    drawing[:, :3, :, 16:] = 0
+    sided = torch.ones(8, dtype=torch.bool)
+    bent = place(drawing, sided, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(augment, "BEND", 0.0)
+    straight = place(drawing, sided, torch.Generator().manual_seed(0))
+    assert ((bent - straight).abs().flatten(1).mean(1) > 1e-4).sum() >= 6
 
 
 def test_a_style_that_is_not_there_is_told(drawings: Path, llm: Path, tmp_path: Path) -> None:

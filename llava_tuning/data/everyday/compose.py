@@ -8,10 +8,13 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageEnhance, ImageStat
 
+from llava_tuning.data.everyday.colour import main_colour
+
 _LEAST_CONTRAST = 60  # distance in RGB between a picture's mean colour and the ground
 _OPAQUE = 128  # of 255
 _TURN = 12  # degrees
-_CHANGE = (0.9, 1.1)  # of saturation, contrast and brightness; more would turn orange into brown
+_CHANGE = (0.8, 1.2)  # of saturation, contrast and brightness
+_TRIES = 5
 _LIGHT, _DARK = (215, 255), (15, 70)  # range of each channel
 
 
@@ -37,19 +40,27 @@ def compose(pictures: Sequence[Image.Image], rng: random.Random, size: int) -> I
     return canvas
 
 
-def varied(picture: Image.Image, rng: random.Random, mirror: bool = True) -> Image.Image:
+def varied(
+    picture: Image.Image, rng: random.Random, colour: str | None = None, mirror: bool = True
+) -> Image.Image:
     """An RGBA picture a little turned, in a little other colours, in half of the cases mirrored.
 
-    What it shows and its main colour stay.
+    Args:
+        picture: RGBA.
+        colour: its main colour (`main_colour`), which is kept.
+        mirror: False for what would be another thing.
     """
     if mirror and rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    picture = picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True)
-    alpha, colours = picture.getchannel("A"), picture.convert("RGB")
-    for enhance in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness):
-        colours = enhance(colours).enhance(rng.uniform(*_CHANGE))
-    colours.putalpha(alpha)
-    return colours
+    for _ in range(_TRIES):
+        turned = picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True)
+        found = turned.convert("RGB")
+        for enhance in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness):
+            found = enhance(found).enhance(rng.uniform(*_CHANGE))
+        found.putalpha(turned.getchannel("A"))
+        if colour is None or main_colour(found) == colour:
+            return found
+    return picture
 
 
 def _ground(pictures: Sequence[Image.Image], rng: random.Random) -> tuple[int, int, int]:

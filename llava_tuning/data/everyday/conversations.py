@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image
 
 from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
-from llava_tuning.data.everyday.names import NOISY, noun
+from llava_tuning.data.everyday.names import NOISY, has_a_side, noun
 from llava_tuning.data.everyday.questions import Asker
 from llava_tuning.data.everyday.table import EverydayPicture, read_table
 from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice
@@ -24,7 +23,6 @@ from llava_tuning.models.pictures import FORMATS, open_picture
 MAX_QUESTIONS = 6  # of a conversation
 ROW_SHARE = 0.25  # of the pictures show several things side by side
 _CROPS = 4  # of each photograph
-_SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)  # names that are wrong in a mirror
 _PHOTOGRAPH_FILES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -92,7 +90,7 @@ def write_conversations(
 
     def write_picture(image: str, row: Sequence[EverydayPicture]) -> None:
         rng = random.Random(image)
-        pictures = [varied(read_rgba(folder, p), rng, mirror=not _SIDED.search(p.name)) for p in row]
+        pictures = [varied(read_rgba(folder, p), rng, p.colour, mirror=not has_a_side(p.name)) for p in row]
         compose(pictures, rng, size).save(out / image, compress_level=6)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool_of_threads:

@@ -22,6 +22,10 @@ _NO_ARTICLE = re.compile(
     r"tofu|garlic|ginger|butter|salt|cheese|curry|water|clothing|paper|bacon|confetti)$",
     re.IGNORECASE,
 )
+# Their mirror images have other names, or none.
+_SIDED = re.compile(
+    r"\b(left|right|quarter|waxing|waning|crescent|increasing|decreasing|letter|number)\b", re.IGNORECASE
+)
 _SMALL_WORDS = {"of", "with", "and", "the", "a", "an", "in", "on", "to", "no", "up", "over", "at", "for"}
 _ALIKE = (
     {"car", "automobile", "taxi", "vehicle", "truck", "bus", "minibus", "trolleybus", "van"},
@@ -76,6 +80,11 @@ _ALIKE = (
     {"medal", "trophy", "ribbon"},
     {"boy", "girl", "man", "woman", "person", "doll", "dolls"},
 )
+
+
+def has_a_side(name: str) -> bool:
+    """Whether the thing in a mirror would be another, as a waxing moon is a waning one."""
+    return _SIDED.search(name) is not None
 
 
 def noun(picture: EverydayPicture, language: Language) -> str | None:

@@ -42,7 +42,7 @@ PACKAGES = (
 
 _TRAIN, _TEST = "photographs to train on", "photographs to test with"
 PHOTOGRAPHS = (
-    Package("gcompris", "debian", "gcompris-qt-data", None, "public domain, CC, GPL-3+", _TRAIN),
+    Package("gcompris", "debian", "gcompris-qt-data", None, "public domain, CC, GFDL, GPL", _TRAIN),
     Package("mate", "debian", "mate-backgrounds", None, "GPL-2+, CC-BY-SA-4.0", _TEST),
     Package("lomiri", "debian", "lomiri-wallpapers-16.04", None, "CC-BY, CC-BY-SA, CC0", _TEST),
     Package("skimage", "debian", "python3-skimage", None, "public domain, CC0", _TEST),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from llava_tuning.data.everyday.build import UNREADABLE
 from llava_tuning.errors import UserError
-from llava_tuning.models.pictures import open_picture
+from llava_tuning.models.pictures import PictureError, open_picture
 
 SIDE = 256  # pixels of the shorter side at most
 # GCompris's activities that show photographs. Its files are Qt's resources, WebP pictures stored as they are.
@@ -80,8 +78,8 @@ def _to_train(package: Path) -> Iterator[tuple[str, Image.Image]]:
                 continue
             seen.add(data)
             try:
-                picture = Image.open(io.BytesIO(data), formats=("WEBP",)).convert("RGB")
-            except UNREADABLE:
+                picture = open_picture(data)
+            except PictureError:
                 continue
             if min(picture.size) >= _LEAST and not _stands_on_white(picture):
                 yield f"{activity}-{number}", picture

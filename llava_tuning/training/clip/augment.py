@@ -11,7 +11,7 @@ Draw = Callable[..., torch.Tensor]  # uniform numbers of a shape, one set for ea
 SHIFT = 0.06  # scenes are moved by up to this share of their side
 TURN = 0.35  # radians that an everyday picture is turned by at most
 SIZES = (0.45, 1.05)  # of an everyday picture in the frame
-BEND = 0.12  # by up to this share of half the frame a drawing's points move, neighbours alike
+BEND = 0.12  # a drawing's points move by about so much of half its side at most, neighbours alike
 GAP = 0.35  # side of the patch that is missing from one picture in four, as a share of the frame's
 
 
@@ -37,14 +37,15 @@ def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return (moved * light).clamp(0, 1)
 
 
-def place(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Put each drawing on a ground: turned, scaled, mirrored, bent, in other colours, sometimes blurred.
+def place(pictures: torch.Tensor, sided: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Put each drawing on a ground, turned, scaled, moved, mirrored, bent, recoloured, sometimes blurred.
 
     Names do not change with any of it, unlike captions of scenes. Bent a little, a drawing is as another hand
     might have drawn it.
 
     Args:
         pictures: uint8 (batch, 4, side, side), RGBA.
+        sided: bool (batch,), what must not be mirrored.
         generator: on the CPU; it seeds one on the pictures' device, where that many numbers are drawn sooner.
 
     Returns:
@@ -63,7 +64,7 @@ def place(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     angle = (2 * draw() - 1) * TURN
     size = SIZES[0] + (SIZES[1] - SIZES[0]) * draw()
     stretch = 1 + 0.3 * (draw() - 0.5)
-    mirrored = 1 - 2 * (draw() < 0.5).float()
+    mirrored = 1 - 2 * ((draw() < 0.5) & ~sided).float()
     cosine, sine = angle.cos() / size, angle.sin() / size
     room = (1 - size).clamp(min=0) / size
     where = (2 * draw(2) - 1) * room[:, None]
@@ -86,7 +87,8 @@ def place(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def _gaps(side: int, draw: Draw) -> torch.Tensor:
     """Where a square patch is missing, in one picture of four: bool (batch, 1, side, side)."""
-    middle, line = draw(2, 1, 1), torch.linspace(0, 1, side, device=draw(1).device)
+    middle = draw(2, 1, 1)
+    line = torch.linspace(0, 1, side, device=middle.device)
     near = ((line - middle[:, :1]).abs() < GAP / 2).transpose(2, 3) & ((line - middle[:, 1:]).abs() < GAP / 2)
     return near & (draw(1, 1, 1) < 0.25)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +14,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerBase
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
+from llava_tuning.data.everyday.names import has_a_side
 from llava_tuning.data.everyday.table import EverydayPicture, read_table
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
@@ -24,21 +25,28 @@ from llava_tuning.training.clip.settings import TEXT_LENGTH
 
 @dataclass
 class Pool:
-    """Pictures of one kind: uint8 (n, 3 or 4, side, side), a caption each, and how they are varied."""
+    """Pictures of one kind, a caption each."""
 
-    pictures: torch.Tensor
+    pictures: torch.Tensor  # uint8, of records (n, 3, side, side), of drawings RGBA: (n, 4, side, side)
     captions: list[str]
-    vary: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
     tokens: torch.Tensor  # (n, TEXT_LENGTH)
     caption_ids: torch.Tensor  # (n,), the same for the same caption within the pool
+    sided: torch.Tensor | None = None  # of drawings, (n,) bool: in a mirror it would be another thing
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def to(self, device: str) -> Pool:
         """On the device that trains, where they are varied too."""
-        moved = (self.pictures.to(device), self.tokens.to(device), self.caption_ids.to(device))
-        return Pool(moved[0], self.captions, self.vary, *moved[1:])
+        sided = None if self.sided is None else self.sided.to(device)
+        moved = (self.tokens.to(device), self.caption_ids.to(device), sided)
+        return Pool(self.pictures.to(device), self.captions, *moved)
+
+    def varied(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The chosen pictures, each time a little different: float (chosen, 3, side, side), 0 to 1."""
+        if self.sided is None:
+            return shift(self.pictures[chosen], generator)
+        return place(self.pictures[chosen], self.sided[chosen], generator)
 
 
 def record_pool(
@@ -60,7 +68,7 @@ def record_pool(
         raise UserError(f"{', '.join(str(file) for file, _ in data)}: no record has a picture and a caption")
     with ProcessPoolExecutor() as pool:
         rows = list(pool.map(_Resize(processor), paths, chunksize=64))
-    return Pool(torch.from_numpy(np.stack(rows)), captions, shift, *tokenise(captions, tokenizer))
+    return Pool(torch.from_numpy(np.stack(rows)), captions, *tokenise(captions, tokenizer))
 
 
 def everyday_pools(
@@ -90,7 +98,8 @@ def _everyday(
     with ProcessPoolExecutor() as pool:
         pictures = list(pool.map(_Shrink(side), [folder / row.file for row in rows], chunksize=64))
     captions = [row.name.lower() for row in rows]
-    return Pool(torch.from_numpy(np.stack(pictures)), captions, place, *tokenise(captions, tokenizer))
+    sided = torch.tensor([has_a_side(row.name) for row in rows])
+    return Pool(torch.from_numpy(np.stack(pictures)), captions, *tokenise(captions, tokenizer), sided)
 
 
 class _Resize:

@@ -53,7 +53,7 @@ def train_clip(
     check_place(out)
     tokenizer = _load_tokenizer(tokenizer_directory)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    half = fast_dtype(device) == torch.bfloat16  # float16 would need its gradients scaled
+    autocast = fast_dtype(device) == torch.bfloat16  # float16 would need its gradients scaled
     torch.manual_seed(settings.seed)
     model: Any = CLIPModel(clip_config(settings, len(tokenizer)))
     model.to(device)
@@ -71,7 +71,7 @@ def train_clip(
     held_out = held_out and held_out.to(device)
     steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
     history: deque[torch.Tensor] = deque(maxlen=50)  # (loss, accuracy) of the last steps
-    saved, state = time.monotonic(), ""
+    saved, named = time.monotonic(), ""
     columns = (
         TextColumn("train-clip"),
         BarColumn(),
@@ -85,7 +85,7 @@ def train_clip(
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * _cosine(step, steps, settings.warmup_ratio)
             pixels, text, ids = _batch(pools, step, settings.seed)
-            with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
                 logits = model(input_ids=text, pixel_values=_normalised(pixels, processor)).logits_per_image
             loss, accuracy = contrastive_loss(logits.float(), ids)
             optimizer.zero_grad(set_to_none=True)
@@ -95,15 +95,16 @@ def train_clip(
             with torch.no_grad():
                 model.logit_scale.clamp_(max=math.log(100))
             history.append(torch.stack([loss.detach(), accuracy]))
-            if device == "cpu" or step % 10 == 9 or step + 1 == steps:  # a GPU waits while they are read
+            due = time.monotonic() - saved > 60
+            if device == "cpu" or due or step % 10 == 9 or step + 1 == steps:  # a GPU waits while it is read
                 state = "loss {:.3f}  right caption {:.0%}".format(*history[-1].tolist())
-                progress.update(task, completed=step + 1, state=state)
-            if time.monotonic() - saved > 60:
+                progress.update(task, completed=step + 1, state=state + named)
+            if due:
                 save_state(out, model, optimizer, step + 1, settings)
                 if held_out is not None:
-                    state += f"  held out {accuracy_by_name(model, held_out, processor):.1%}"
+                    named = f"  held out {accuracy_by_name(model, held_out, processor):.1%}"
                 if not progress.console.is_terminal:  # a log has no bar
-                    progress.console.print(f"step {step + 1:,} of {steps:,}  {state}")
+                    progress.console.print(f"step {step + 1:,} of {steps:,}  {state}{named}")
                 saved = time.monotonic()
     last = torch.stack([*history]).mean(0).tolist() if history else [math.nan] * 2
     scores = dict(zip(("loss", "retrieval_accuracy"), last, strict=True))
@@ -194,7 +195,7 @@ def _batch(
     generator = torch.Generator().manual_seed(seed + step)
     for pool, size in pools:
         chosen = batch_indices(step, size, len(pool), seed).to(pool.pictures.device)
-        pixels.append(pool.vary(pool.pictures[chosen], generator))
+        pixels.append(pool.varied(chosen, generator))
         text.append(pool.tokens[chosen])
         ids.append(pool.caption_ids[chosen] + offset)
         offset += len(pool)

@@ -1,0 +1,93 @@
+"""What `make -f assets/demo/Makefile` does again and goes on with, by a program that only writes files."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = """#!/usr/bin/env bash
+set -e
+echo "$*" >> "$(dirname "$0")/log"
+while [ $# -gt 0 ]; do
+  [ "$1" = --out ] && out=$2
+  [ "$1" = --work-dir ] && work=$2
+  [ "$1" = train-clip ] && clip=1
+  [ -e "$(dirname "$0")/break" ] && [ "$1" = "$(cat "$(dirname "$0")/break")" ] && fail=1
+  shift
+done
+if [ -n "$work" ]; then
+  mkdir -p "$work"
+  touch "$work/iter_1.pth"
+elif [[ $out = *.json ]]; then
+  touch "$out"
+else
+  mkdir -p "$out"
+  [ -z "$clip" ] || touch "$out/train_state.pt"
+  [ -n "$fail" ] || rm -f "$out/train_state.pt"
+fi
+[ -z "$fail" ]
+"""
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., list[str]]:
+    """Run make, optionally with a command that fails half-way; what was called, and whether with --resume."""
+    program = tmp_path / "program"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+
+    def run(fails: str = "") -> list[str]:
+        (tmp_path / "log").write_text("")
+        (tmp_path / "break").write_text(fails)
+        command = ["make", "-f", "assets/demo/Makefile", f"OUT={tmp_path / 'out'}", f"LT={program}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode != 0) == bool(fails), done.stdout + done.stderr
+        called = []
+        for line in (tmp_path / "log").read_text().splitlines():
+            words = line.split()
+            name = words[1] if words[0] == "data" else words[0]
+            stage = next((s for s in ("pretrain", "finetune") if s in line.split("--work-dir")[0]), "")
+            name = stage if name == "train" else name
+            called.append(f"{name} --resume" if "--resume" in words else name)
+        return called
+
+    (tmp_path / "out").mkdir()
+    return run
+
+
+def test_nothing_is_done_twice(make: Callable[..., list[str]]) -> None:
+    first = make()
+    data = ["everyday", "photographs", "easy-vqa", "scenes", "everyday-questions", "mix", "mix"]
+    assert sorted(first[:8]) == sorted([*data, "train-clip"])
+    assert first[-4:] == ["pretrain", "finetune", "export", "export"]
+    assert make() == []
+
+
+@pytest.mark.parametrize("step", ["everyday-questions", "photographs"])
+def test_data_that_were_not_finished_are_made_again(step: str, make: Callable[..., list[str]]) -> None:
+    assert make(fails=step)[-1] == step
+    assert step in make()
+
+
+@pytest.mark.parametrize(
+    ("fails", "goes_on"), [("train-clip", "train-clip"), ("train", "pretrain"), ("export", "export")]
+)
+def test_a_step_that_was_stopped_goes_on(fails: str, goes_on: str, make: Callable[..., list[str]]) -> None:
+    make(fails=fails)
+    assert make()[0] == (goes_on if fails == "export" else f"{goes_on} --resume")
+
+
+def test_what_an_earlier_encoder_gave_is_not_gone_on_with(
+    make: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    make()
+    (tmp_path / "out" / "encoder.done").unlink()
+    assert make() == ["train-clip", "pretrain", "finetune", "export", "export"]
+    (tmp_path / "out" / "scenes.done").unlink()
+    again = make()
+    assert not any("--resume" in name for name in again)
+    assert {"train-clip", "pretrain", "finetune", "mix"} <= set(again) and "easy-vqa" not in again
