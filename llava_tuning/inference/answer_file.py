@@ -124,7 +124,8 @@ class AnswerFile:
             if key == "model" or found.get(key) == value:
                 continue
             if key == "fingerprint":
-                what = f"of another model ({found.get('model')}, now {self._meta['model']})"
+                then, now = found.get("model"), self._meta["model"]
+                what = f"of {then}, whose files were others" if then == now else f"of {then}, not of {now}"
             else:
                 what = f"with other {key} ({_changes(found.get(key), value)})"
             raise UserError(f"{self._path}: holds answers {what}; choose another --out or move it away")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import httpx
 import pytest
 
 from app.chats import Chat, Exchange, Question
@@ -59,27 +58,6 @@ def test_thumbs_on_the_page_become_training_records(open_chat, feedback_folder, 
     (record,) = load_records(tmp_path / "records.json")
     assert [turn.value for turn in record.conversations] == ["<image>\nWhat shape is in the image?", "circle"]
     assert check_file(tmp_path / "records.json", feedback_folder) == ([], 1)  # its picture is found
-
-
-def test_no_click_is_dropped_while_another_is_on_its_way(app):
-    """Gradio's own default, "once", drops it; that of a slider's value may be, its last one is sent."""
-    config = httpx.get(f"{app.url}/config").json()
-    names = {component["id"]: component["props"].get("elem_id") for component in config["components"]}
-    modes = {
-        (names[component], event): dependency["trigger_mode"]
-        for dependency in config["dependencies"]
-        for component, event in dependency["targets"]
-        if component in names  # the page itself has none
-    }
-    for clicked in (
-        ("lt-chat", "like"),
-        (None, "reopen"),
-        (None, "fork"),
-        ("lt-votes", "select"),
-        ("lt-runs-list", "select"),
-        ("lt-runs-list", "input"),
-    ):
-        assert modes[clicked] == "multiple", clicked
 
 
 def test_votes_go_to_the_users_data_unless_told_otherwise(monkeypatch, tmp_path):

@@ -120,14 +120,21 @@ def test_only_the_question_that_is_too_long_fails(
     assert ["error" in row for row in read(out)] == [False, True, False]
 
 
-@pytest.mark.parametrize("changed", [{"fingerprint": "g"}, {"settings": {"temperature": 1}}])
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"fingerprint": "g"}, "answers of m, whose files were others"),
+        ({"fingerprint": "g", "model": "new"}, "answers of m, not of new"),
+        ({"settings": {"temperature": 1}}, r"other settings \(temperature None, now 1\)"),
+    ],
+)
 def test_answers_of_another_model_or_settings_are_not_mixed(
-    llava: TransformersBackend, pictures: Path, tmp_path: Path, changed: dict[str, Any]
+    llava: TransformersBackend, pictures: Path, tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
     out = tmp_path / "out.jsonl"
     run(llava, questions_from_folder(pictures), out)
     before = out.read_bytes()
-    with pytest.raises(UserError, match=r"another model|other settings \(temperature None, now 1\)"):
+    with pytest.raises(UserError, match=said):
         run(llava, questions_from_folder(pictures), out, META | changed)
     with pytest.raises(UserError, match="not among these questions"):
         run(llava, questions_from_folder(pictures, ["Something else?"]), out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,21 @@ def test_a_longer_run_goes_on_at_its_own_rate(
     warmed, total = 2, 12
     expected = [1e-3 * (1 + math.cos(math.pi * (i - warmed) / (total - warmed))) / 2 for i in (10, 11)]
     assert [row["lr"] for row in found] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_checkpoint_that_could_not_be_written_whole_is_none(
+    start: Callable[..., int], projector: Path, tmp_path: Path
+) -> None:
+    """As on a full disk: after the first checkpoint no file may grow beyond half of one."""
+    run = tmp_path / "run"
+    steps = {"projector_checkpoint": projector, "save_steps": 1}
+    assert start("full", run, max_steps=1, **steps) == 0
+    size = (run / "iter_1.pth").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        assert start("full", run, {"resume": "auto"}, max_steps=2, **steps) != 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in run.glob("iter_*.pth")] == ["iter_1.pth"]
+    assert start("full", run, {"resume": "auto"}, max_steps=2, **steps) == 0
