@@ -23,8 +23,8 @@ from llava_tuning.inference.backend import (
     GenerationSettings,
     load_backend,
 )
-from llava_tuning.inference.loading import check_model_directory
 from llava_tuning.models.default import DEFAULT_NAME, has_default
+from llava_tuning.models.kind import check_model_directory
 
 Load = Callable[[], ChatBackend]
 

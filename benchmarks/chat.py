@@ -208,10 +208,10 @@ def main() -> None:
     rows = []
     for turn in (0, len(QUESTIONS) - 1):
         row: dict[str, object] = {"turn": turn + 1}
-        for name, conversations in runs.items():
+        for way, conversations in runs.items():
             kept = [conversation[turn] for conversation in conversations[1:]]
-            row[f"{name}_first_ms"] = round(1000 * statistics.median(t.first for t in kept), 1)
-            row[f"{name}_tokens_per_s"] = round(statistics.median(t.tokens / t.total for t in kept), 1)
+            row[f"{way}_first_ms"] = round(1000 * statistics.median(t.first for t in kept), 1)
+            row[f"{way}_tokens_per_s"] = round(statistics.median(t.tokens / t.total for t in kept), 1)
         row["first_token_ratio"] = round(row["generate_first_ms"] / row["ours_first_ms"], 2)  # type: ignore[operator]
         rows.append(row)
         print(row)

@@ -186,8 +186,8 @@ def main() -> None:
         for mode in names:
             row = in_a_process(model, mode, arguments)
             outputs = row.pop("outputs", [])
-            reference = reference or outputs
-            if outputs:
+            reference = outputs if mode == names[0] else reference
+            if outputs and reference:
                 same = sum(a == b for a, b in zip(outputs, reference, strict=True))
                 row[f"same_as_{names[0]}"] = round(same / len(outputs), 4)
             result["rows"].append(row)

@@ -103,7 +103,7 @@ def demo(
     ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of wrong answers as PNG.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     load_in: LoadInOption = "auto",
 ) -> None:
     """All that the bundled model claims, in English and Chinese, beside controls that do not see."""
@@ -133,7 +133,7 @@ def demo(
     meta = {
         "model": model,
         "fingerprint": fingerprint(directory),
-        "settings": {"seed": seed, "load_in": load_in},
+        "settings": {"seed": seed, "load_in": loaded.mode},
     }
     if everyday is not None:  # its pictures are composed by their place in the table
         meta["table"] = hash_file(everyday / TABLE)

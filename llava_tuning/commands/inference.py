@@ -81,7 +81,7 @@ def vqa(
 
     from llava_tuning.inference.answer_file import AnswerFile, run_meta
     from llava_tuning.inference.backend import GenerationSettings, load_backend
-    from llava_tuning.inference.loading import require_eyes
+    from llava_tuning.inference.loading import choose_for, require_eyes
     from llava_tuning.inference.questions import questions_from_file, questions_from_folder
     from llava_tuning.inference.vqa import answer_questions
     from llava_tuning.models.default import resolve_model
@@ -100,11 +100,15 @@ def vqa(
 
     directory = resolve_model(model)
     require_eyes(directory)
-    meta = run_meta(model, directory, settings, load_in)
+    choice = choose_for(
+        directory, device, load_in
+    )  # not left to the loading, which may find less memory free
+    meta = run_meta(model, directory, settings, choice.mode)
     console = Console(stderr=True)
     columns = (TextColumn("answering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with AnswerFile(out, meta) as answers:
-        backend = load_backend(model, device, load_in, say=say)
+        say(choice.line)
+        backend = load_backend(model, device, choice.mode)
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("")
             summary = answer_questions(

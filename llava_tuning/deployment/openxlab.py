@@ -63,8 +63,8 @@ def fetch_model(repository: str) -> Path:
     Raises:
         UserError: git or git-lfs is missing, or the repository cannot be read or holds no model.
     """
-    from llava_tuning.inference.loading import check_model_directory
     from llava_tuning.models.cache import build_once
+    from llava_tuning.models.kind import check_model_directory
 
     def clone(folder: Path) -> None:
         command = ["git", "-c", "credential.helper="]

@@ -26,9 +26,9 @@ def find_source(model: str) -> ModelSource:
     Raises:
         UserError: no model directory, or a damaged one, and nothing that can be meant as a repository.
     """
-    from llava_tuning.inference.loading import check_model_directory
     from llava_tuning.models.checkpoints import Checkpoint
     from llava_tuning.models.default import DEFAULT_NAME, resolve_model
+    from llava_tuning.models.kind import check_model_directory
 
     path = Path(model).expanduser()
     # Below a folder that is there, a mistyped path is likelier than an owner of the same name.

@@ -19,13 +19,10 @@ from llava_tuning.inference.backend import GenerationSettings
 _SAMPLE_BYTES = 1 << 20
 
 
-def run_meta(
-    model: str, directory: Path, settings: GenerationSettings, load_in: str = "auto"
-) -> dict[str, Any]:
-    """What must be the same for a run to be continued: model files, settings, `--load-in` where named."""
+def run_meta(model: str, directory: Path, settings: GenerationSettings, mode: str | None) -> dict[str, Any]:
+    """What must be the same for a run to be continued: model files, settings, what weights are held in."""
     given = {name: value for name, value in asdict(settings).items() if value != ()}  # no stop texts
-    if load_in != "auto":
-        given["load_in"] = load_in
+    given["load_in"] = mode
     return {"model": model, "fingerprint": fingerprint(directory), "settings": given}
 
 

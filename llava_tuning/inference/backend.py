@@ -192,8 +192,8 @@ def load_backend(
         UserError: no such directory, not a model directory, damaged or incomplete weights, no such device, a
             mode that it cannot load in, or too little memory.
     """
-    from llava_tuning.inference.loading import check_model_directory
     from llava_tuning.models.default import resolve_model
+    from llava_tuning.models.kind import check_model_directory
 
     directory = resolve_model(model)
     check_model_directory(directory)  # before torch is imported: a wrong path is told at once

@@ -3,62 +3,35 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.kind import check_model_directory
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from llava_tuning.inference.memory_modes import Choice
+    from llava_tuning.inference.memory_modes import Choice, Mode
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in evaluation mode with what prepares its input. `image_processor` is None for a text model."""
+    """A model in evaluation mode with what prepares its input.
+
+    `image_processor` is None for a text model; `mode` is what the weights are held in, where that was chosen.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     image_processor: Any | None
-
-
-def check_model_directory(directory: Path) -> str:
-    """The directory's kind, "llava" or "llama", told from its files alone: quick, before anything is loaded.
-
-    Raises:
-        UserError: it holds nothing that can be chatted with.
-    """
-    if not directory.is_dir():
-        raise UserError(
-            f"{directory}: no such model directory; give one made by prepare or export, or 'default'"
-        )
-    config = directory / "config.json"
-    if not config.is_file():
-        raise UserError(
-            f"{directory}: no config.json, so not a model directory; give one made by prepare or export"
-        )
-    try:
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError):
-        raise UserError(f"{config}: not a JSON object; make the model directory again") from None
-    if kind == "internlm2":
-        raise UserError(f"{directory}: an InternLM2 checkpoint; convert it with 'llava-tuning prepare' first")
-    if kind not in ("llava", "llama"):
-        raise UserError(
-            f"{directory}: model type {kind!r} is not supported; give a LLaVA or Llama model directory"
-        )
-    if not any(directory.glob("*.safetensors")):
-        raise UserError(f"{directory}: no *.safetensors weights; make or copy the model directory again")
-    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-        raise UserError(f"{directory}: no tokenizer.json; make or copy the model directory again")
-    return str(kind)
+    mode: Mode | None = None
 
 
 def require_eyes(directory: Path) -> None:
@@ -90,27 +63,17 @@ def load_model(
         UserError: as for `check_model_directory` and `choose`, or damaged or incomplete files.
     """
     kind = check_model_directory(directory)
-    import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from llava_tuning.inference.machine import find_machine
-    from llava_tuning.inference.memory_modes import QUANTISED, choose
+    from llava_tuning.inference.memory_modes import QUANTISED
     from llava_tuning.models.cache import return_memory
-    from llava_tuning.models.sizes import sizes_of
 
     disable_progress_bar()
-    try:
-        # Headers and index: what is cut off or missing is named before anything is read.
-        choice = choose(load_in, device, sizes_of(directory), find_machine())
-        say(choice.line)
-        loaded = _load(kind, directory, choice)
-    except (UserError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # the loaders raise many kinds for damaged files
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"{directory}: cannot be loaded ({reason}); make or copy the model directory again"
-        ) from error
+    choice = choose_for(directory, device, load_in)
+    say(choice.line)
+    quantisation = _quantisation(choice)
+    with _damage_said(directory):
+        loaded = _load(kind, directory, choice, quantisation)
     if template is not None:
         loaded.tokenizer.chat_template = template
     if not loaded.tokenizer.chat_template:
@@ -130,22 +93,54 @@ def load_model(
     return loaded
 
 
-def _load(kind: str, directory: Path, choice: Choice) -> LoadedModel:
+def choose_for(directory: Path, device: str, load_in: str) -> Choice:
+    """What a model directory is loaded in on this machine; quick, only headers and index are read.
+
+    Raises:
+        UserError: as for `choose`, or a file of the weights is cut off or missing.
+    """
+    from llava_tuning.inference.machine import find_machine
+    from llava_tuning.inference.memory_modes import choose
+    from llava_tuning.models.sizes import sizes_of
+
+    with _damage_said(directory):
+        sizes = sizes_of(directory)
+    return choose(load_in, device, sizes, find_machine())
+
+
+@contextmanager
+def _damage_said(directory: Path) -> Iterator[None]:
+    import torch
+
+    try:
+        yield
+    except (UserError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the loaders raise many kinds for damaged files
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{directory}: cannot be loaded ({reason}); make or copy the model directory again"
+        ) from error
+
+
+def _load(kind: str, directory: Path, choice: Choice, quantisation: dict[str, Any]) -> LoadedModel:
     import torch
 
     dtype: torch.dtype = getattr(torch, choice.dtype)
-    options = _quantisation(choice, dtype) if choice.mode in ("4bit", "8bit") else {}
     if kind == "llava":
         from llava_tuning.models.llava import load_llava
 
-        return LoadedModel(*load_llava(directory, dtype, **options))
+        return LoadedModel(*load_llava(directory, dtype, **quantisation), choice.mode)
     from llava_tuning.models.llama import load_llama
 
-    return LoadedModel(*load_llama(directory, dtype, **options), None)
+    return LoadedModel(*load_llama(directory, dtype, **quantisation), None, choice.mode)
 
 
-def _quantisation(choice: Choice, dtype: torch.dtype) -> dict[str, Any]:
-    """What transformers is told to quantise by bitsandbytes while it reads."""
+def _quantisation(choice: Choice) -> dict[str, Any]:
+    """What transformers is told to quantise by bitsandbytes while it reads; nothing in other modes."""
+    if choice.mode not in ("4bit", "8bit"):
+        return {}
+    import torch
     from transformers import BitsAndBytesConfig
 
     from llava_tuning.inference.memory_modes import KEPT_WHOLE
@@ -155,7 +150,7 @@ def _quantisation(choice: Choice, dtype: torch.dtype) -> dict[str, Any]:
         load_in_4bit=choice.mode == "4bit",
         load_in_8bit=choice.mode == "8bit",
         bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_compute_dtype=getattr(torch, choice.dtype),
         llm_int8_skip_modules=list(KEPT_WHOLE),
     )
     return {"quantization_config": config, "device_map": {"": choice.device}}
@@ -178,6 +173,11 @@ def _import_bitsandbytes() -> None:
     sys.modules["kernels"] = None  # type: ignore[assignment]
     try:
         importlib.import_module("bitsandbytes")
+    except Exception as error:  # it raises many kinds where a library of CUDA's is missing
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"bitsandbytes cannot be loaded ({reason}); install it anew, or choose another --load-in"
+        ) from error
     finally:
         del sys.modules["kernels"]
         if before is not None:

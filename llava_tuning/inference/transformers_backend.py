@@ -46,6 +46,7 @@ class TransformersBackend:
         text_config = config.get_text_config()
         self.name = name
         self.sees = loaded.image_processor is not None
+        self.mode = loaded.mode
         self.max_length: int = text_config.max_position_embeddings
         self._tokenizer = loaded.tokenizer
         self._end_ids = _end_ids(loaded)

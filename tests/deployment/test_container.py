@@ -96,6 +96,18 @@ def test_every_service_of_ours_is_confined(compose):
     ]
 
 
+@pytest.mark.parametrize("guide", ["deploy.md", "deploy_zh-CN.md"])
+def test_a_container_has_a_place_for_votes_beside_its_read_only_files(guide):
+    text = (ROOT / "docs" / guide).read_text(encoding="utf-8").replace("\\\n", " ")
+    runs = [line for line in text.splitlines() if line.startswith("docker run")]
+    assert len(runs) == 2
+    for run in runs:
+        assert "--read-only" in run and "--tmpfs /tmp" in run and "-v llava-votes:/data " in run
+    said = steps()
+    assert ("VOLUME", "/data") in said  # where nobody names one, an engine makes one
+    assert "/data" in json.loads(dict(said)["ENTRYPOINT"])
+
+
 def test_the_app_understands_what_compose_tells_it(compose, monkeypatch):
     from app import __main__ as app
 

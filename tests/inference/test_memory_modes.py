@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from llava_tuning import cli
 from llava_tuning.errors import UserError
-from llava_tuning.inference import machine, memory_modes
+from llava_tuning.inference import loading, machine, memory_modes
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
 from llava_tuning.inference.int8 import Int8Linear
-from llava_tuning.inference.loading import load_model
+from llava_tuning.inference.loading import choose_for, load_model
 from llava_tuning.inference.machine import GIB, Gpu, Machine, find_machine
 from llava_tuning.inference.memory_modes import choose, needed_bytes
 from llava_tuning.models.pictures import open_picture
@@ -162,3 +167,47 @@ def test_the_app_hands_the_mode_on(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli._build(), ["web", "--load-in", "int8"])
     assert done.exit_code == 0, done.output
     assert [named["load_in"] for named in served] == ["4bit", "int8"]
+
+
+def test_a_broken_bitsandbytes_is_not_taken_for_a_damaged_model(
+    text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loading.importlib.import_module
+
+    def broken(name: str, *rest: Any) -> Any:
+        if name == "bitsandbytes":
+            raise RuntimeError("CUDA Setup failed")
+        return real(name, *rest)
+
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    monkeypatch.setattr(loading.importlib, "import_module", broken)
+    with pytest.raises(UserError, match=r"bitsandbytes cannot be loaded \(CUDA Setup failed\); install it"):
+        load_model(text_model, "cpu", "4bit")
+
+
+def test_answers_are_not_continued_in_another_mode(
+    text_model: Path, blind_llava: Path, tmp_path: Path
+) -> None:
+    """What `auto` takes depends on the memory that is free just then."""
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "red.png")
+    words = ["vqa", str(blind_llava), "--images", str(tmp_path), "--question", "What is it?"]
+    words += ["--device", "cpu", "--max-new-tokens", "4", "--out", str(tmp_path / "out.jsonl")]
+    for mode in ("auto", choose_for(blind_llava, "cpu", "auto").mode):
+        done = CliRunner().invoke(cli._build(), [*words, "--load-in", mode])
+        assert done.exit_code == 0, done.output
+    other = "float32" if mode != "float32" else "int8"
+    refused = CliRunner().invoke(cli._build(), [*words, "--load-in", other])
+    assert isinstance(refused.exception, UserError)
+    assert f"load_in {mode}, now {other}" in str(refused.exception)
+
+
+def test_the_app_loads_its_own_model_and_others_as_it_was_told(
+    start_app: Callable[..., Any], text_model: Path, blind_llava: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "other").symlink_to(text_model)
+    app = start_app("--model", str(blind_llava), "--models", str(tmp_path / "models"), "--load-in", "float32")
+    body = {"model": "other", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}
+    answer = httpx.post(f"{app.url}/v1/chat/completions", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert app.output.count("loads in float32 on the CPU (as asked for)") == 2

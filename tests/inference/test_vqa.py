@@ -176,7 +176,7 @@ def test_the_fingerprint_tells_weights_apart(blind_llava: Path, text_model: Path
     with (copy / "model.safetensors").open("r+b") as weights:  # trained on: same size, other values
         weights.seek(-1000, 2)
         weights.write(bytes(500))
-    assert run_meta("m", copy, SHORT) != run_meta("m", blind_llava, SHORT)
+    assert run_meta("m", copy, SHORT, "int8") != run_meta("m", blind_llava, SHORT, "int8")
 
 
 class TestQuestionFiles:

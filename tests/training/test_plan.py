@@ -11,6 +11,7 @@ from mmengine.config import Config
 from transformers import CLIPVisionConfig, LlamaConfig
 from xtuner.registry import BUILDER
 
+from llava_tuning.models.shapes import CLIP_L, INTERNLM2_1_8B
 from llava_tuning.training.estimate import (
     GIB,
     Load,
@@ -27,23 +28,7 @@ KINDS = ["pretrain", "lora", "full", "vision_lora"]
 SAMPLES = Samples([100, 120, -80, 110], [10, 20, 30, 10])
 H100 = card_named("NVIDIA H100 80GB HBM3")
 assert H100 is not None
-# InternLM2-Chat-1.8B and CLIP ViT-L/14 at 336 pixels
-TEXT = LlamaConfig(
-    vocab_size=92544,
-    hidden_size=2048,
-    intermediate_size=8192,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    num_key_value_heads=8,
-)
-PICTURE = CLIPVisionConfig(
-    hidden_size=1024,
-    intermediate_size=4096,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    image_size=336,
-    patch_size=14,
-)
+TEXT, PICTURE = LlamaConfig(**INTERNLM2_1_8B), CLIPVisionConfig(**CLIP_L)
 PRETRAIN = Training(TEXT, PICTURE, trained_parameters=6_297_600, frozen_parameters=2_192_000_000)
 STEP = Load(tokens=20_000, squares=12_500_000, supervised=640, pictures=32)
 

@@ -12,7 +12,7 @@ from llava_tuning.evaluation.demo.limits import open_chinese_suite, photograph_s
 from llava_tuning.evaluation.demo.suite import LeftOut, Suite
 from llava_tuning.evaluation.demo.text import talk_suite
 
-# Questions of each suite in English and Chinese; with controls, what two cores answer in 15 minutes.
+# Questions of each suite in English and Chinese; with controls, what two cores answer in some minutes.
 QUESTIONS = {
     "easy-VQA": (500, 200),
     "scenes": (500, 250),

@@ -9,18 +9,16 @@ from typing import Any
 from PIL import Image
 
 from llava_tuning.evaluation.asking import blank_picture
-from llava_tuning.evaluation.demo.suite import Item, Prior, Suite
+from llava_tuning.evaluation.demo.suite import YES, Item, Prior, Suite
 from llava_tuning.evaluation.scoring import OVERALL, Score, normalise_answer, scores_by_kind
 
 QUESTION_ONLY, BLANK, SHUFFLED = "question only", "blank picture", "shuffled picture"
-_YES = {"yes", "有", "有的", "是", "是的"}
 
 
 @dataclass(frozen=True)
 class Pope:
     """Of "is there a ...?" questions, "yes" counting as positive (Li et al. 2023); all are shares, 0 to 1."""
 
-    accuracy: float
     precision: float
     recall: float
     f1: float
@@ -124,7 +122,7 @@ def _score(suite: Suite, answers: Mapping[str, str]) -> Score:
 def _pope(items: Sequence[Item], answers: Sequence[str]) -> dict[str, Pope]:
     pairs: dict[str, list[tuple[bool, bool]]] = {OVERALL: []}
     for item, answer in zip(items, answers, strict=True):
-        pair = (normalise_answer(item.right) in _YES, normalise_answer(answer) in _YES)
+        pair = (normalise_answer(item.right) in YES, normalise_answer(answer) in YES)
         pairs[OVERALL].append(pair)
         pairs.setdefault(item.kind, []).append(pair)
     return {kind: _pope_of(found) for kind, found in pairs.items() if found}
@@ -135,5 +133,4 @@ def _pope_of(pairs: Sequence[tuple[bool, bool]]) -> Pope:
     there, said = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     precision, recall = both / max(1, said), both / max(1, there)
     f1 = 2 * precision * recall / (precision + recall) if both else 0.0
-    accuracy = sum(a == b for a, b in pairs) / len(pairs)
-    return Pope(accuracy, precision, recall, f1, said / len(pairs))
+    return Pope(precision, recall, f1, said / len(pairs))

@@ -11,10 +11,8 @@ from llava_tuning.evaluation.asking import Picture
 from llava_tuning.evaluation.scoring import normalise_answer
 
 # Answers that say the same: a model that answers 有的 where 有 is right has understood.
-_SAME = (
-    frozenset({"yes", "是", "是的", "有", "有的", "对", "对的", "能", "可以"}),
-    frozenset({"no", "不是", "不", "否", "没有", "没", "不对", "不能", "不可以"}),
-)
+YES = frozenset({"yes", "是", "是的", "有", "有的", "对", "对的", "能", "可以"})
+_SAME = (YES, frozenset({"no", "不是", "不", "否", "没有", "没", "不对", "不能", "不可以"}))
 
 
 @dataclass(frozen=True)

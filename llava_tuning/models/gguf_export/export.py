@@ -63,7 +63,7 @@ def export_gguf(directory: Path, out: Path, name: str, dtype: str = "bfloat16") 
     """
     from transformers import AutoConfig
 
-    from llava_tuning.inference.loading import check_model_directory
+    from llava_tuning.models.kind import check_model_directory
     from llava_tuning.models.tokenizer import load_tokenizer
 
     sees = check_model_directory(directory) == "llava"
