@@ -25,11 +25,13 @@ from typer.testing import CliRunner
 from llava_tuning import cli
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
+from llava_tuning.models import hub
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.importing.run import import_model
 from llava_tuning.models.llava import assemble, load_llava, new_projector, save_llava
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.prepare import prepare
+from llava_tuning.models.provenance import read_provenance
 from llava_tuning.models.templates import VICUNA
 from llava_tuning.models.tokenizer import load_tokenizer
 
@@ -227,6 +229,19 @@ def test_other_models_are_refused_in_a_sentence(
     with pytest.raises(UserError, match=sentence):
         import_model(str(source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_came_from_a_hub_is_named_with_its_commit(
+    llava_hf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "download", lambda name: (llava_hf, "c0ffee"))
+    import_model("ada/llava", tmp_path / "out")
+    found = read_provenance(tmp_path / "out")
+    assert found is not None
+    assert [(base.name, base.revision) for base in found.base_models] == [("ada/llava", "c0ffee")]
+    import_model(str(tmp_path / "out"), tmp_path / "again")  # which keeps what it is made from
+    again = read_provenance(tmp_path / "again")
+    assert again is not None and again.base_models == found.base_models
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, llava_hf: Path) -> None:

@@ -69,6 +69,8 @@ def test_imported_model_computes_what_xtuner_trained(
     assert provenance is not None and provenance.stage == "imported"
     roles = [base.role for base in provenance.base_models]
     assert roles == ["language model", "vision tower", "projector", *["adapter"] * len(adapters)]
+    names = [base.name for base in provenance.base_models[2:]]
+    assert names == [f"{source.name}/{part}" for part in ("projector", *sorted(adapters))]
 
 
 def test_published_files_of_torch_are_read_as_weights_alone(

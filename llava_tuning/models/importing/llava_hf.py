@@ -18,8 +18,15 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import Checkpoint, read_config
 from llava_tuning.models.conversation import IMAGE_MARKER, Message, id_of, render_conversation
 from llava_tuning.models.directory import complete_or_not_at_all
+from llava_tuning.models.importing.origin import Origin
 from llava_tuning.models.llava import load_image_processor, load_llava, save_llava, tokens_per_image
-from llava_tuning.models.provenance import BaseModelSource, Provenance, hash_file, write_provenance
+from llava_tuning.models.provenance import (
+    BaseModelSource,
+    Provenance,
+    hash_file,
+    read_provenance,
+    write_provenance,
+)
 from llava_tuning.models.tokenizer import load_tokenizer
 
 # A content that is a string becomes a list with one text in it.
@@ -39,19 +46,19 @@ def is_llava_hf(source: Path) -> bool:
     return (source / "config.json").is_file() and "vision_config" in read_config(source)
 
 
-def import_llava_hf(source: Path, out: Path, name: str) -> Path:
+def import_llava_hf(origin: Origin, out: Path) -> Path:
     """Write a LLaVA directory as one of this project's; weights stay as they are.
 
     Args:
-        source: a directory of `LlavaForConditionalGeneration` with a CLIP vision tower and a Llama language
+        origin: a directory of `LlavaForConditionalGeneration` with a CLIP vision tower and a Llama language
             model.
         out: the directory to make.
-        name: what provenance calls the model.
 
     Raises:
         UserError: another kind of model, a damaged one, or a chat template that this project renders
             otherwise.
     """
+    source = origin.directory
     _check_kind(source)
     checkpoint = Checkpoint(source)
     tokenizer = load_tokenizer(source, name=source, remedy="download it again")
@@ -78,11 +85,13 @@ def import_llava_hf(source: Path, out: Path, name: str) -> Path:
         chat_template=tokenizer.chat_template,
     )
     hashes = {file.name: hash_file(file) for file in checkpoint.shards}
-    origin = BaseModelSource(role="LLaVA model", name=name, hashes=hashes)
+    own = read_provenance(source)  # of a directory that this project wrote
+    base = BaseModelSource(role="LLaVA model", name=origin.name, revision=origin.revision, hashes=hashes)
+    sources = own.base_models if own else [base]
     with complete_or_not_at_all(out) as building:
         save_llava(model, processor, building)
         write_provenance(
-            building, Provenance(stage="imported", base_models=[origin], template=tokenizer.chat_template)
+            building, Provenance(stage="imported", base_models=sources, template=tokenizer.chat_template)
         )
     return out
 

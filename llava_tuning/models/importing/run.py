@@ -6,7 +6,8 @@ from pathlib import Path
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.importing.llava_hf import import_llava_hf, is_llava_hf
-from llava_tuning.models.importing.xtuner import import_xtuner, is_xtuner_llava, local_directory
+from llava_tuning.models.importing.origin import find_origin
+from llava_tuning.models.importing.xtuner import import_xtuner, is_xtuner_llava
 from llava_tuning.models.templates import read_template
 
 
@@ -31,17 +32,17 @@ def import_model(
     Raises:
         UserError: no known format, or as `import_xtuner` and `import_llava_hf`.
     """
-    directory = local_directory(source)
-    if is_xtuner_llava(directory):
+    origin = find_origin(source)
+    if is_xtuner_llava(origin.directory):
         template = read_template(chat_template) if chat_template else None
-        import_xtuner(directory, out, llm, vision_tower, template)
+        import_xtuner(origin, out, llm, vision_tower, template)
         return "XTuner's LLaVA format"
-    if is_llava_hf(directory):
+    if is_llava_hf(origin.directory):
         if llm or vision_tower or chat_template:
             raise UserError(
                 f"{source}: holds all its parts; leave out --llm, --vision-tower and --chat-template"
             )
-        import_llava_hf(directory, out, source if directory != Path(source) else directory.resolve().name)
+        import_llava_hf(origin, out)
         return "a llava-hf model"
     raise UserError(
         f"{source}: neither XTuner's LLaVA format (projector/config.json) nor a llava-hf model "

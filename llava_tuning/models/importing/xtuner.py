@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from llava_tuning.errors import UserError
-from llava_tuning.models import hub
 from llava_tuning.models.checkpoints import Checkpoint, read_config, some_names
 from llava_tuning.models.directory import complete_or_not_at_all
 from llava_tuning.models.importing.lora import LoraAdapter
+from llava_tuning.models.importing.origin import Origin, find_origin
 from llava_tuning.models.llama import load_llama
 from llava_tuning.models.llava import assemble, load_image_processor, save_llava
 from llava_tuning.models.prepare import SMOLLM2, prepare
@@ -43,7 +43,7 @@ def is_xtuner_llava(source: Path) -> bool:
 
 
 def import_xtuner(
-    source: Path,
+    origin: Origin,
     out: Path,
     llm: str | None = None,
     vision_tower: str | None = None,
@@ -52,7 +52,7 @@ def import_xtuner(
     """Put XTuner's parts and their base models together.
 
     Args:
-        source: a directory with `projector/`.
+        origin: a directory with `projector/`.
         out: the directory to make.
         llm: base of `llm_adapter/`, or the frozen language model: an InternLM2 or Llama directory, a hub id,
             or 'smollm2'.
@@ -62,21 +62,22 @@ def import_xtuner(
     Raises:
         UserError: a part is missing, damaged, or belongs to another base model.
     """
+    source = origin.directory
     projector = _projector(source / PROJECTOR)
     base, adapter = _language_model(source, llm)
-    tower_directory, tower_adapter = _vision_tower(source, vision_tower)
-    image_processor = load_image_processor(tower_directory)
+    tower_origin, tower_adapter = _vision_tower(origin, vision_tower)
+    image_processor = load_image_processor(tower_origin.directory)
     with complete_or_not_at_all(out) as building, tempfile.TemporaryDirectory(dir=building.parent) as place:
         prepared = prepare(base, Path(place) / "llm", adapter=adapter, chat_template=chat_template)
         language_model, tokenizer = load_llama(prepared)
-        tower = _load_tower(tower_directory, tower_adapter)
+        tower = _load_tower(tower_origin.directory, tower_adapter)
         model, processor = assemble(language_model, tower, projector, tokenizer, image_processor)
         save_llava(model, processor, building)
         own = read_provenance(prepared)
         sources = list(own.base_models) if own else []
-        sources += [_source("vision tower", tower_directory, vision_tower)]
+        sources += [_source("vision tower", tower_origin)]
         sources += [
-            _source(role, source / name)
+            _source(role, origin, name)
             for role, name in (("projector", PROJECTOR), ("adapter", LLM_ADAPTER), ("adapter", TOWER_ADAPTER))
             if (source / name).is_dir()
         ]
@@ -114,15 +115,16 @@ def _language_model(source: Path, llm: str | None) -> tuple[str, Path | None]:
     return (str(smollm2_directory()) if llm == SMOLLM2 else llm), adapter
 
 
-def _vision_tower(source: Path, vision_tower: str | None) -> tuple[Path, Path | None]:
+def _vision_tower(origin: Origin, vision_tower: str | None) -> tuple[Origin, Path | None]:
+    source = origin.directory
     adapter = source / TOWER_ADAPTER if (source / TOWER_ADAPTER).is_dir() else None
     if (source / TOWER).is_dir():
         if vision_tower is not None:
             raise UserError(f"{source}: holds its whole vision tower; leave out --vision-tower")
-        return source / TOWER, None
+        return Origin(source / TOWER, f"{origin.name}/{TOWER}", origin.revision), None
     if vision_tower is None:
         raise UserError(f"{source}: {_needs('CLIP vision tower', adapter)}; give it with --vision-tower")
-    return local_directory(vision_tower), adapter
+    return find_origin(vision_tower), adapter
 
 
 def _needs(what: str, adapter: Path | None) -> str:
@@ -137,16 +139,6 @@ def _base_name(adapter: Path) -> Any:
         )
     except (OSError, ValueError, AttributeError):
         return None
-
-
-def local_directory(name: str) -> Path:
-    """A directory, or what a hub id names, downloaded."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if hub.HUB_ID.fullmatch(name):
-        return hub.download(name)[0]
-    raise UserError(f"{name}: neither a directory nor a hub id (owner/name); check the path")
 
 
 def _load_tower(directory: Path, adapter: Path | None) -> Any:
@@ -170,8 +162,10 @@ def _load_tower(directory: Path, adapter: Path | None) -> Any:
     return tower
 
 
-def _source(role: str, directory: Path, name: str | None = None) -> BaseModelSource:
+def _source(role: str, origin: Origin, part: str = "") -> BaseModelSource:
+    """An origin, or a part of it, as provenance names it."""
+    directory = origin.directory / part
     files = [file for pattern in _WEIGHT_FILES for file in sorted(directory.glob(pattern))]
     hashes = {file.name: hash_file(file) for file in files}
-    given = name if name and hub.HUB_ID.fullmatch(name) and not Path(name).exists() else directory.name
-    return BaseModelSource(role=role, name=given, hashes=hashes)
+    name = f"{origin.name}/{part}" if part else origin.name
+    return BaseModelSource(role=role, name=name, revision=origin.revision, hashes=hashes)
