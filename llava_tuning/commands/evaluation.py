@@ -52,7 +52,7 @@ def easy_vqa(
     from llava_tuning.evaluation.easy_vqa import EasyVqaReport, evaluate_easy_vqa
     from llava_tuning.evaluation.table import accuracy_table
     from llava_tuning.inference.backend import load_backend
-    from llava_tuning.inference.loading import require_eyes
+    from llava_tuning.inference.loading import choose_for, require_eyes
     from llava_tuning.models.default import resolve_model
 
     for file in (out, sheet):
@@ -61,9 +61,12 @@ def easy_vqa(
     for model in models:
         require_eyes(resolve_model(model))
     reports: dict[str, EasyVqaReport] = {}
+    modes: dict[str, str] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for name, model in zip(names, models, strict=True):
-            backend = load_backend(model, device, load_in, say=say)
+            choice = choose_for(resolve_model(model), device, load_in)
+            say(choice.line)
+            backend = load_backend(model, device, choice.mode)
             task = progress.add_task(f"asking {name}", total=None)
             reports[name] = evaluate_easy_vqa(
                 backend,
@@ -73,8 +76,9 @@ def easy_vqa(
                 progress=partial(_advance, progress, task),
             )
             del backend  # before the next model is loaded
+            modes[name] = choice.mode
             if out is not None:  # what is there already, should the next model fail
-                results = [report.to_dict() for report in reports.values()]
+                results = [{**report.to_dict(), "load_in": modes[n]} for n, report in reports.items()]
                 value = results[0] if len(models) == 1 else results
                 out.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     Console().print(accuracy_table(reports))

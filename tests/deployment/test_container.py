@@ -186,7 +186,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
         elif instruction == "RUN":  # needs root of its own; its paths are made here
             assert re.findall(r"(useradd|mkdir|chown) ", rest) == ["useradd", "mkdir", "chown"]
         else:
-            assert instruction in ("COPY", "USER", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"), instruction
+            assert instruction in (
+                *("COPY", "USER", "VOLUME", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD"),
+            ), instruction
     assert stage == 1
     yield place, environment
     shutil.rmtree(place)  # several GB

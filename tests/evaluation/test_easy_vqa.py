@@ -26,6 +26,7 @@ from llava_tuning.evaluation.easy_vqa import (
 )
 from llava_tuning.evaluation.table import accuracy_table
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load_backend
+from llava_tuning.inference.loading import choose_for
 
 
 class Rule:
@@ -121,6 +122,7 @@ def test_the_command_with_a_real_model(blind_llava: Path, tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert BLANK in result.output
     report = json.loads(out.read_text())
+    assert report["load_in"] == choose_for(blind_llava, "auto", "auto").mode
     assert report["questions"] == len(report["answers"]) == 6
     assert set(report["scores"]) == {MODEL, ALWAYS_YES, QUESTION_ONLY, BLANK}
     assert set(report["scores"][MODEL]["overall"]) == {"accuracy", "interval_95", "correct", "total"}
