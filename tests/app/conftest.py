@@ -139,6 +139,12 @@ class ChatPage:
         """Until the browser keeps a conversation with these votes on its answers."""
         self.page.evaluate(_UNTIL_KEPT.replace("FOUND", _SAME_VOTES), votes)
 
+    def wait_for_titles(self, *titles: str) -> None:
+        """Until the list names these conversations, in this order: it is drawn a moment after an answer."""
+        from playwright.sync_api import expect
+
+        expect(self.kept).to_have_text(list(titles), timeout=60_000)
+
     def settle(self) -> None:
         """Let a growing answer, if one still grows, show it."""
         self.page.wait_for_timeout(1500)

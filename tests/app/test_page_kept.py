@@ -27,14 +27,14 @@ def chat(open_chat):
 
 
 def test_a_kept_conversation_is_reopened_and_the_next_question_continues_it(chat):
-    assert chat.kept.all_inner_texts() == ["What is the capital of France?", "What shape is in the image?"]
+    chat.wait_for_titles("What is the capital of France?", "What shape is in the image?")
     chat.kept.nth(1).click()
     chat.pictures.first.wait_for()
     assert chat.answer() == "circle" and chat.rows.count() == 2
     assert chat.kept.nth(1).get_attribute("aria-current") == "true"
     chat.ask("What color is the shape?")
     assert chat.answer(2) == "red"
-    assert chat.kept.all_inner_texts() == ["What shape is in the image?", "What is the capital of France?"]
+    chat.wait_for_titles("What shape is in the image?", "What is the capital of France?")
 
 
 def test_loading_the_page_anew_opens_what_was_open(chat):
@@ -61,7 +61,7 @@ def test_deleting_the_open_conversation_begins_a_new_one(chat):
     chat.page.get_by_role("button", name="Delete “What is the capital of France?”").click()
     chat.page.locator("#lt-cards").wait_for()
     assert chat.rows.count() == 0
-    assert chat.kept.all_inner_texts() == ["What shape is in the image?"]
+    chat.wait_for_titles("What shape is in the image?")
     chat.page.reload()
     chat.kept.first.wait_for()
     assert chat.kept.count() == 1 and chat.rows.count() == 0
@@ -80,7 +80,7 @@ def test_a_deletion_is_undone_with_the_keyboard(chat, number, rows):
     chat.page.keyboard.press("Enter")
     chat.rows.nth(rows - 1).wait_for()
     chat.kept.nth(1).wait_for()
-    assert chat.kept.all_inner_texts() == titles
+    chat.wait_for_titles(*titles)
     chat.kept.nth(1).click()
     chat.pictures.first.wait_for()  # they come back with their pictures
     assert chat.answer() == "circle"
