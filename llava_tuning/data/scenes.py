@@ -6,16 +6,16 @@ Answers are in easy-VQA's style and its colour and shape names are kept, so that
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from llava_tuning.data.easy_vqa import COLOURS as EASY_VQA_COLOURS
 from llava_tuning.data.easy_vqa import SHAPES as EASY_VQA_SHAPES
+from llava_tuning.data.parallel import on_all_cores
 from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, LanguageChoice
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
@@ -136,7 +136,6 @@ def write_scenes(
     Raises:
         UserError: `count` is below 1 or `size` is too small for the smallest object to be told apart.
     """
-    from llava_tuning.data.drawing import draw
     from llava_tuning.data.scene_text import captions, questions
 
     if count < 1:
@@ -145,17 +144,11 @@ def write_scenes(
         raise UserError(f"a picture of {size} pixels a side is not useful; choose a size from 32 to 2048")
     (out / "images").mkdir(parents=True, exist_ok=True)
 
-    def write_picture(index: int) -> Scene:
-        drawn = scene(seed, index)
-        draw(drawn, size).save(out / _image_name(drawn), compress_level=6)
-        return drawn
-
     scenes: list[Scene] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for drawn in pool.map(write_picture, range(count)):
-            scenes.append(drawn)
-            if progress:
-                progress(len(scenes))
+    for drawn in on_all_cores(partial(_write_picture, out, seed, size), range(count)):
+        scenes.append(drawn)
+        if progress:
+            progress(len(scenes))
     pretrain, finetune = [], []
     for drawn in scenes:
         for code in LANGUAGES[language]:
@@ -169,6 +162,14 @@ def write_scenes(
     write_json(paths["pretrain"], pretrain)
     write_json(paths["finetune"], finetune)
     return paths
+
+
+def _write_picture(out: Path, seed: int, size: int, index: int) -> Scene:
+    from llava_tuning.data.drawing import draw
+
+    drawn = scene(seed, index)
+    draw(drawn, size).save(out / _image_name(drawn), compress_level=6)
+    return drawn
 
 
 def _image_name(drawn: Scene) -> str:

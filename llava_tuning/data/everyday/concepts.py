@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 
 from llava_tuning.data.everyday.table import EverydayPicture
 from llava_tuning.data.phrases import Language
@@ -38,9 +39,14 @@ class Concept:
         if re.search(rf"\b({self.unclear_names})", picture.name, re.IGNORECASE):
             return None
         place = f"{picture.group}/{picture.subgroup}"
-        if any(fnmatch(place, pattern) for pattern in (*self.unclear, *_UNSURE)):
+        if _matches(place, self.unclear) or _matches(place, _UNSURE):
             return None
-        return any(fnmatch(place, pattern) for pattern in self.yes)
+        return _matches(place, self.yes)
+
+
+@cache
+def _matches(place: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(place, pattern) for pattern in patterns)
 
 
 # Faces are of people, cats and moons at once, and these folders hold a bit of everything.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +14,7 @@ from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions
 from llava_tuning.data.everyday.names import NOISY, has_a_side, noun
 from llava_tuning.data.everyday.questions import Asker
 from llava_tuning.data.everyday.table import EverydayPicture, read_table
+from llava_tuning.data.parallel import on_all_cores
 from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice
 from llava_tuning.data.records import Record, make_record, write_json
 from llava_tuning.errors import UserError
@@ -70,32 +70,15 @@ def write_conversations(
         raise UserError(f"{folder}: no picture of the table is for training; build it again")
     (out / "images").mkdir(parents=True, exist_ok=True)
     orders = [
-        _in_turn([p for p in pool if noun(p, asker.language)], count, seed, asker.language)
+        _in_turn([p for p in pool if noun(p, asker.language)], -(-count // len(askers)), seed, asker.language)
         for asker in askers
     ]
     pretrain, finetune = [], []
-    shown: list[tuple[str, Sequence[EverydayPicture]]] = []
-    for index in range(count):
-        turn, number = index % len(askers), index // len(askers)
-        asker, one, name = askers[turn], orders[turn][number], f"everyday-{seed}-{index}"
-        rng = random.Random(name)
-        row = asker.row(rng) if rng.random() < ROW_SHARE else [one]
-        row = row if len(row) > 1 else [one]
-        questions = asker.about_one(one, rng) if len(row) == 1 else asker.about_row(row, rng)
-        image = f"images/{name}.png"
-        finetune.append(make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]]))
-        caption = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
-        pretrain.append(make_record(f"{name}-caption", image, [caption]))
-        shown.append((image, row))
-
-    def write_picture(image: str, row: Sequence[EverydayPicture]) -> None:
-        rng = random.Random(image)
-        pictures = [varied(read_rgba(folder, p), rng, p.colour, mirror=not has_a_side(p.name)) for p in row]
-        compose(pictures, rng, size).save(out / image, compress_level=6)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool_of_threads:
-        for done, _ in enumerate(pool_of_threads.map(write_picture, *zip(*shown, strict=True)), 1):
-            progress(done)
+    items = [(index, orders[index % len(askers)][index // len(askers)]) for index in range(count)]
+    for caption, conversation in on_all_cores(_Composer(folder, out, size, seed, askers), items):
+        pretrain.append(caption)
+        finetune.append(conversation)
+        progress(len(pretrain))
     paths = {"pretrain": out / "pretrain.json", "finetune": out / "finetune.json"}
     write_json(paths["pretrain"], pretrain)
     write_json(paths["finetune"], finetune)
@@ -106,6 +89,38 @@ def write_conversations(
         paths["limits"] = out / "limits.json"
         write_json(paths["limits"], limits)
     return paths
+
+
+@dataclass(frozen=True)
+class _Composer:
+    """Draws one picture, alone or in a row, and what is said of it; as many at once as there are cores."""
+
+    folder: Path
+    out: Path
+    size: int
+    seed: int
+    askers: Sequence[Asker]
+
+    def __call__(self, item: tuple[int, EverydayPicture]) -> tuple[Record, Record]:
+        index, one = item
+        asker, name = self.askers[index % len(self.askers)], f"everyday-{self.seed}-{index}"
+        rng = random.Random(name)
+        row = asker.row(rng) if rng.random() < ROW_SHARE else [one]
+        row = row if len(row) > 1 else [one]
+        questions = asker.about_one(one, rng) if len(row) == 1 else asker.about_row(row, rng)
+        image = f"images/{name}.png"
+        conversation = make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]])
+        turn = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
+        self._draw(image, row)
+        return make_record(f"{name}-caption", image, [turn]), conversation
+
+    def _draw(self, image: str, row: Sequence[EverydayPicture]) -> None:
+        rng = random.Random(image)
+        things = [
+            varied(read_rgba(self.folder, picture), rng, picture.colour, mirror=not has_a_side(picture.name))
+            for picture in row
+        ]
+        compose(things, rng, self.size).save(self.out / image, compress_level=6)
 
 
 def read_rgba(folder: Path, picture: EverydayPicture) -> Image.Image:
