@@ -105,6 +105,9 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Write scores as JSON; the same command continues what is there.")
     ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the table in Markdown, for a model card.")
+    ] = None,
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet of wrong answers as PNG.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at a time.")] = 32,
     device: Device = "auto",
@@ -116,6 +119,7 @@ def demo(
 
     from llava_tuning.data.everyday.table import TABLE
     from llava_tuning.evaluation.contact_sheet import contact_sheet
+    from llava_tuning.evaluation.demo.markdown import markdown_table
     from llava_tuning.evaluation.demo.plan import plan
     from llava_tuning.evaluation.demo.run import evaluate_demo, failures
     from llava_tuning.evaluation.demo.table import demo_table
@@ -125,8 +129,8 @@ def demo(
     from llava_tuning.models.provenance import hash_file
     from llava_tuning.models.smollm2 import smollm2_directory
 
-    _check_writable(out)
-    _check_writable(sheet)
+    for file in (out, markdown, sheet):
+        _check_writable(file)
     directory = resolve_model(model)
     require_eyes(directory)
     suites, left_out = plan(everyday, photographs, limit, seed)
@@ -163,6 +167,9 @@ def demo(
         typer.echo(f"left out: {suite.name}; {suite.remedy}")
     if out is not None:
         typer.echo(f"{out}: scores, and all wrong answers")
+    if markdown is not None:
+        markdown.write_text(markdown_table(report.to_dict()), encoding="utf-8")
+        typer.echo(f"{markdown}: the table in Markdown")
     if sheet is not None:
         if wrong := failures(report):
             contact_sheet(wrong, sheet, title="Wrong answers, of each kind of question in turn")

@@ -22,6 +22,7 @@ from llava_tuning.data.scenes import scene
 from llava_tuning.errors import UserError
 from llava_tuning.evaluation.contact_sheet import contact_sheet
 from llava_tuning.evaluation.demo.drawn import things_named
+from llava_tuning.evaluation.demo.markdown import markdown_table
 from llava_tuning.evaluation.demo.plan import plan
 from llava_tuning.evaluation.demo.result import BLANK, QUESTION_ONLY, SHUFFLED, Result
 from llava_tuning.evaluation.demo.run import Report, evaluate_demo, failures
@@ -154,6 +155,15 @@ def test_one_who_knows_is_right_everywhere_and_blind_without_the_picture(
     for word in ("easy-VQA", "neighbour", "adversarial", "yes share", "wrongly declined", "text retention"):
         assert word in text
     assert f"({LIMIT})" in text
+    table = [line.strip("|").split("|") for line in markdown_table(written).splitlines()]
+    assert {len(cells) for cells in table} == {6}
+    cells_of = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in table}
+    total = len(found["names", "en"].suite.items)
+    assert cells_of["**names**"][0].startswith("100.0% (") and f"; {total})" in cells_of["**names**"][0]
+    assert cells_of["**names**"][2] == f"{found['names', 'en'].controls[BLANK].accuracy:.1%}"
+    assert cells_of["**open Chinese**"][0] == "" and cells_of["**open Chinese**"][4].startswith("100.0%")
+    assert cells_of["share of yes"][0] == "50.0%"
+    assert cells_of["**text retention**: likelihood lost"][0].startswith("+0.0% (")
 
 
 def test_one_who_always_says_yes_is_found_out(
