@@ -47,10 +47,10 @@ def make(tmp_path: Path) -> Callable[..., list[str]]:
     program.write_text(PROGRAM)
     program.chmod(0o755)
 
-    def run(fails: str = "") -> list[str]:
+    def run(fails: str = "", *more: str) -> list[str]:
         (tmp_path / "log").write_text("")
         (tmp_path / "break").write_text(fails)
-        command = ["make", "-f", "assets/demo/Makefile", f"OUT={tmp_path / 'out'}", f"LT={program}"]
+        command = ["make", "-f", "assets/demo/Makefile", f"OUT={tmp_path / 'out'}", f"LT={program}", *more]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert (done.returncode != 0) == bool(fails), done.stdout + done.stderr
         called = []
@@ -98,6 +98,17 @@ def test_what_an_earlier_encoder_gave_is_not_gone_on_with(
     again = make()
     assert not any("--resume" in name for name in again)
     assert {"train-clip", "pretrain", "finetune", "mix"} <= set(again) and "easy-vqa" not in again
+
+
+@pytest.mark.parametrize("style", ["", "openmoji"])
+def test_a_style_is_held_out_of_all_that_the_encoder_sees(
+    style: str, make: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    make("", f"HOLD_OUT={style}")
+    log = (tmp_path / "log").read_text().splitlines()
+    asked = [line for line in log if line.split()[0] == "train-clip" or "everyday-questions" in line]
+    assert len(asked) == 2 and all(("--hold-out openmoji" in line) == bool(style) for line in asked)
+    assert style or not any("--hold-out" in line for line in log)
 
 
 @pytest.mark.slow

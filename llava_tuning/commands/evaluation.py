@@ -119,10 +119,9 @@ def demo(
 
     from llava_tuning.data.everyday.table import TABLE
     from llava_tuning.evaluation.contact_sheet import contact_sheet
-    from llava_tuning.evaluation.demo.markdown import markdown_table
     from llava_tuning.evaluation.demo.plan import plan
     from llava_tuning.evaluation.demo.run import evaluate_demo, failures
-    from llava_tuning.evaluation.demo.table import demo_table
+    from llava_tuning.evaluation.demo.table import demo_table, markdown_table
     from llava_tuning.inference.answer_file import fingerprint
     from llava_tuning.inference.loading import load_model, require_eyes
     from llava_tuning.models.default import resolve_model
@@ -168,7 +167,7 @@ def demo(
     if out is not None:
         typer.echo(f"{out}: scores, and all wrong answers")
     if markdown is not None:
-        markdown.write_text(markdown_table(report.to_dict()), encoding="utf-8")
+        markdown.write_text(markdown_table(report), encoding="utf-8")
         typer.echo(f"{markdown}: the table in Markdown")
     if sheet is not None:
         if wrong := failures(report):

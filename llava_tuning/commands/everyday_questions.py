@@ -25,6 +25,9 @@ def everyday_questions(
     photographs: Annotated[
         Path | None, typer.Option(help="Folder of photographs, which the model is to decline to name.")
     ] = None,
+    hold_out: Annotated[
+        str | None, typer.Option(help="Style that is not shown, so that an encoder can be scored on it.")
+    ] = None,
 ) -> None:
     """Compose everyday pictures, with captions, and questions whose answers follow from their table."""
     from rich.progress import Progress
@@ -42,5 +45,6 @@ def everyday_questions(
             language,
             photographs,
             lambda done: bar.update(task, completed=done),
+            hold_out,
         )
     print_paths(paths, out)

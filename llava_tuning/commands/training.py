@@ -72,7 +72,10 @@ def train_clip(
     everyday: Annotated[Path | None, typer.Option(help="Folder that `data everyday` wrote.")] = None,
     everyday_share: Annotated[float, typer.Option(help="Share of a batch beside records.")] = 0.5,
     hold_out: Annotated[
-        str | None, typer.Option(help="Style of the everyday pictures to score on instead of training on it.")
+        str | None,
+        typer.Option(
+            help="Style of the everyday pictures to score on, not to train on; no DATA may show it."
+        ),
     ] = None,
     image_size: Annotated[int, typer.Option(min=1, help="Side of a picture, pixels.")] = 96,
     patch_size: Annotated[int, typer.Option(min=1, help="Side of a patch, pixels.")] = 16,

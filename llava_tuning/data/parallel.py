@@ -19,11 +19,14 @@ Result = TypeVar("Result")
 def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """`work(item)` for each item, in their order; few items, or one core's, by this process alone.
 
+    The other processes import the main module anew: a script that comes here does so below
+    `if __name__ == "__main__":`.
+
     Args:
         work: can be pickled; each process receives it once.
 
     Raises:
-        what `work` raises, after which nothing more is begun.
+        what `work` raises; what other processes have begun is finished first.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if len(items) <= FEW or cores == 1:

@@ -122,6 +122,8 @@ def write_scenes(
 ) -> dict[str, Path]:
     """Write `count` scenes: `pretrain.json` (captions), `finetune.json` (questions) and `images/`.
 
+    Drawn by several processes, see `on_all_cores` for scripts that call it.
+
     Args:
         out: folder to write to; pictures are named relative to it.
         count: number of scenes, indices 0 to `count` - 1.

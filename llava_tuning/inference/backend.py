@@ -48,6 +48,11 @@ class GenerationSettings:
     seed: int | None = None
     stop: tuple[str, ...] = ()
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether a sampled answer is to be the same the next time."""
+        return self.seed is not None and self.temperature > 0
+
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise UserError(f"max_new_tokens is {self.max_new_tokens}; choose 1 or more")

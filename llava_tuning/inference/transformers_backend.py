@@ -143,9 +143,15 @@ class TransformersBackend:
     def _stream(
         self, prompt: Prompt, settings: GenerationSettings, cancel: threading.Event | None
     ) -> Generator[str, None, Finished]:
-        """Reads what is new since the conversation's last answer, and keeps keys and values for its next."""
+        """Reads what is new since the conversation's last answer, and keeps keys and values for its next.
+
+        What is to be repeated is read from the beginning each time: read in other pieces, logits differ by
+        rounding, and chance makes another text of that.
+        """
         names = self._forward.token_names(prompt)
-        prefix = self._prefixes.take(names) or Prefix([], self._forward.new_cache())
+        prefix = self._prefixes.take(names)
+        if prefix is None or settings.repeatable:
+            prefix = Prefix([], self._forward.new_cache())
         rest = prompt.after(len(prefix.tokens), self._forward.image_token_id, self._forward.tokens_per_image)
         text, until, count = TextStream(self._tokenizer), StopTexts(settings.stop), 0
         try:

@@ -270,6 +270,20 @@ def test_limits_are_said_in_so_many_words_and_nothing_is_asked_twice():
     assert not set(train) & set(test)
 
 
+def test_a_style_that_is_held_out_is_neither_shown_nor_asked_about(tmp_path: Path):
+    Image.new("RGBA", (40, 40), "red").save(tmp_path / "a.png")
+    rows = [
+        EverydayPicture("a.png", "openmoji", "dog", None, "animals-nature", "animal-mammal", None, "train"),
+        EverydayPicture("lost.png", "fxemoji", "cat", None, "animals-nature", "animal-mammal", None, "train"),
+    ]
+    write_table(tmp_path, rows)
+    paths = write_conversations(tmp_path, tmp_path / "out", 30, size=64, held_out_style="fxemoji")
+    written = paths["pretrain"].read_text() + paths["finetune"].read_text()
+    assert "dog" in written and "cat" not in written
+    with pytest.raises(UserError, match="no style 'noto'; choose one of fxemoji, openmoji"):
+        write_conversations(tmp_path, tmp_path / "out", 30, size=64, held_out_style="noto")
+
+
 def test_a_folder_without_training_pictures_or_a_broken_one_is_named(folder: Path, tmp_path: Path):
     with pytest.raises(UserError, match="no such table"):
         write_conversations(tmp_path / "nothing", tmp_path / "out", 3)

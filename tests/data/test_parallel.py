@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from everyday_cases import write_everyday
 
 from llava_tuning.data import parallel
 from llava_tuning.data.everyday.conversations import write_conversations
@@ -35,8 +36,9 @@ def test_what_is_wrong_in_another_process_is_said_here(tmp_path: Path):
         "dog.png", "openmoji", "dog", "狗", "animals-nature", "animal-mammal", None, "train"
     )
     write_table(tmp_path, [lost])
-    with pytest.raises(UserError, match=r"dog\.png: no such picture"):
+    with pytest.raises(UserError, match=r"dog\.png: no such picture") as raised:
         write_conversations(tmp_path, tmp_path / "out", 40, size=64)
+    assert type(raised.value.__cause__).__name__ == "_RemoteTraceback"
 
 
 def test_few_items_are_done_here():
@@ -44,10 +46,14 @@ def test_few_items_are_done_here():
     assert {process for _, process in parallel.on_all_cores(eval, items)} == {os.getpid()}
 
 
-def test_processes_draw_the_same_scenes(tmp_path: Path, request: pytest.FixtureRequest):
-    write_scenes(tmp_path / "one", 60, seed=3, size=64, language="both")
+def test_processes_draw_the_same_pictures(tmp_path: Path, request: pytest.FixtureRequest):
+    everyday = write_everyday(tmp_path / "everyday")
+
+    def draw(out: Path) -> dict[str, bytes]:
+        write_scenes(out, 60, seed=3, size=64, language="both")
+        write_conversations(everyday, out / "everyday", 60, size=64, language="both")
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*.*")}
+
+    alone = draw(tmp_path / "one")
     request.getfixturevalue("two_cores")
-    write_scenes(tmp_path / "two", 60, seed=3, size=64, language="both")
-    files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*")}
-    assert len(files) == 62
-    assert all((tmp_path / "one" / f).read_bytes() == (tmp_path / "two" / f).read_bytes() for f in files)
+    assert len(alone) == 125 and draw(tmp_path / "two") == alone

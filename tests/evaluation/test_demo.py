@@ -22,12 +22,11 @@ from llava_tuning.data.scenes import scene
 from llava_tuning.errors import UserError
 from llava_tuning.evaluation.contact_sheet import contact_sheet
 from llava_tuning.evaluation.demo.drawn import things_named
-from llava_tuning.evaluation.demo.markdown import markdown_table
 from llava_tuning.evaluation.demo.plan import plan
 from llava_tuning.evaluation.demo.result import BLANK, QUESTION_ONLY, SHUFFLED, Result
 from llava_tuning.evaluation.demo.run import Report, evaluate_demo, failures
 from llava_tuning.evaluation.demo.suite import Item, LeftOut, Prior, Suite, same_answer
-from llava_tuning.evaluation.demo.table import demo_table
+from llava_tuning.evaluation.demo.table import demo_table, markdown_table
 from llava_tuning.evaluation.scoring import OVERALL
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 from llava_tuning.inference.loading import LoadedModel, load_model
@@ -155,15 +154,17 @@ def test_one_who_knows_is_right_everywhere_and_blind_without_the_picture(
     for word in ("easy-VQA", "neighbour", "adversarial", "yes share", "wrongly declined", "text retention"):
         assert word in text
     assert f"({LIMIT})" in text
-    table = [line.strip("|").split("|") for line in markdown_table(written).splitlines()]
+    markdown, about = markdown_table(report).split("\n\n")
+    assert "of rule" in about and "at most 2 questions of each" in about
+    table = [line.strip("|").split("|") for line in markdown.splitlines()]
     assert {len(cells) for cells in table} == {6}
     cells_of = {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in table}
     total = len(found["names", "en"].suite.items)
     assert cells_of["**names**"][0].startswith("100.0% (") and f"; {total})" in cells_of["**names**"][0]
     assert cells_of["**names**"][2] == f"{found['names', 'en'].controls[BLANK].accuracy:.1%}"
     assert cells_of["**open Chinese**"][0] == "" and cells_of["**open Chinese**"][4].startswith("100.0%")
-    assert cells_of["share of yes"][0] == "50.0%"
-    assert cells_of["**text retention**: likelihood lost"][0].startswith("+0.0% (")
+    assert cells_of["yes share"][0] == "50.0%"
+    assert cells_of["**text retention: likelihood lost**"][0].startswith("+0.0% (")
 
 
 def test_one_who_always_says_yes_is_found_out(

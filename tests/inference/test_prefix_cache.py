@@ -168,6 +168,23 @@ def test_a_failed_answer_leaves_nothing_behind(
     assert "Paris" in ask(backend, [ChatMessage("user", "What is the capital of France?")])
 
 
+def test_a_seeded_answer_is_read_from_the_beginning_and_its_next_turn_is_not(
+    backend: TransformersBackend, read: list[int]
+) -> None:
+    """Rounding differs with what is read at once, and a sampled text with the rounding."""
+    seeded = replace(SHORT, temperature=1.5, top_p=1.0, seed=7)
+    question = [ChatMessage("user", "Write a poem about the sea.")]
+    answer = "".join(backend.stream(question, seeded))
+    whole = read[0]
+    read.clear()
+    assert "".join(backend.stream(question, seeded)) == answer and read[0] == whole
+    assert len(backend._prefixes._prefixes) == 1
+    read.clear()
+    further = [*question, ChatMessage("assistant", answer), ChatMessage("user", "Why?")]
+    "".join(backend.stream(further, SHORT))
+    assert read[0] < whole + 8
+
+
 class Cache:
     """As much of a `DynamicCache` as the prefix cache touches."""
 

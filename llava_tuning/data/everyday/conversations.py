@@ -13,7 +13,7 @@ from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
 from llava_tuning.data.everyday.names import NOISY, has_a_side, noun
 from llava_tuning.data.everyday.questions import Asker
-from llava_tuning.data.everyday.table import EverydayPicture, read_table
+from llava_tuning.data.everyday.table import EverydayPicture, check_style, read_table
 from llava_tuning.data.parallel import on_all_cores
 from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice
 from llava_tuning.data.records import Record, make_record, write_json
@@ -35,6 +35,7 @@ def write_conversations(
     language: LanguageChoice = "en",
     photographs: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    held_out_style: str | None = None,
 ) -> dict[str, Path]:
     """Write `count` pictures with captions and conversations, out of the training split of a table.
 
@@ -42,7 +43,8 @@ def write_conversations(
 
     Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it),
     `limits.json` (photographs, which it declines to name, and open questions in Chinese) and `images/`.
-    Where both languages are asked for, they take turns.
+    Where both languages are asked for, they take turns. Several processes draw, see `on_all_cores` for
+    scripts that call this.
 
     Args:
         folder: holds the table and its pictures, see `read_table`.
@@ -52,19 +54,23 @@ def write_conversations(
         size: side of the square pictures, in pixels.
         photographs: folder of photographs, searched with its subfolders; None leaves them out.
         progress: called with the number of pictures written so far.
+        held_out_style: neither shown nor asked about, so that an encoder can be scored on it.
 
     Returns:
         name → path of the data files; `limits` only where there is something of it.
 
     Raises:
-        UserError: no such table, nothing of it is for training, a picture is missing, or `count` or `size` is
-            out of range.
+        UserError: no such table or style, nothing of it is for training, a picture is missing, or `count` or
+            `size` is out of range.
     """
     if count < 1:
         raise UserError(f"{count} pictures leave no data; give a count of 1 or more")
     if not 32 <= size <= 2048:
         raise UserError(f"a picture of {size} pixels a side is not useful; choose a size from 32 to 2048")
-    pool = [p for p in read_table(folder) if p.split == "train" and p.style not in NOISY]
+    table = read_table(folder)
+    if held_out_style is not None:
+        check_style(folder, table, held_out_style)
+    pool = [p for p in table if p.split == "train" and p.style not in (*NOISY, held_out_style)]
     askers = [Asker(pool, code) for code in LANGUAGES[language]]
     if not all(asker.known for asker in askers):
         raise UserError(f"{folder}: no picture of the table is for training; build it again")

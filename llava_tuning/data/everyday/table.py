@@ -51,6 +51,13 @@ def read_table(folder: Path) -> list[EverydayPicture]:
     return pictures
 
 
+def check_style(folder: Path, table: Iterable[EverydayPicture], style: str) -> None:
+    """Raises a UserError where no picture of a folder's table is drawn in this style."""
+    styles = sorted({picture.style for picture in table})
+    if style not in styles:
+        raise UserError(f"{folder} has no style {style!r}; choose one of {', '.join(styles)}")
+
+
 def write_table(folder: Path, pictures: Iterable[EverydayPicture]) -> Path:
     """Write the table of a folder's pictures; returns its path."""
     path = folder / TABLE

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.data.everyday.names import has_a_side
-from llava_tuning.data.everyday.table import EverydayPicture, read_table
+from llava_tuning.data.everyday.table import EverydayPicture, check_style, read_table
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
 from llava_tuning.models.pictures import open_picture
@@ -80,10 +80,9 @@ def everyday_pools(
         UserError: no such folder, or no picture of that style or none to train on.
     """
     table = read_table(folder)
+    if held_out_style is not None:
+        check_style(folder, table, held_out_style)
     held_out = [row for row in table if row.style == held_out_style]
-    if held_out_style is not None and not held_out:
-        styles = ", ".join(sorted({row.style for row in table}))
-        raise UserError(f"{folder} has no style {held_out_style!r}; choose one of {styles}")
     trained = [row for row in table if row.split == "train" and row.style != held_out_style]
     if not trained:
         raise UserError(f"{folder}: no picture is for training; build it again")
