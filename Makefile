@@ -40,8 +40,8 @@ test: $(VENV)/.dev
 # The whole road on the embedded language model: data, stage 1, stage 2, export, evaluation, contact sheet.
 # Two CPU cores are enough. Steps that are done are not done again; `rm -r demo` starts afresh.
 LT := $(VENV)/bin/llava-tuning
-PRETRAIN := llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain
-FINETUNE := llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune
+PRETRAIN := llava_smollm2_135m_clip_small_p14_112_e1_pretrain
+FINETUNE := llava_smollm2_135m_lora_clip_small_p14_112_e1_finetune
 DATA := --set image_folder=demo/data --set evaluation_images="['images/train/0.png']"
 
 demo: demo/contact_sheet.png

@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.assistant import GENERAL, NAME, OWNER, RESULTS, command, hardware
 from benchmarks.train.report import environment
 
-PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
-FINETUNE = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
+PRETRAIN = "llava_smollm2_135m_clip_small_p14_112_e1_pretrain"
+FINETUNE = "llava_smollm2_135m_lora_clip_small_p14_112_e1_finetune"
 
 
 def settings(**values: object) -> list[str]:

@@ -7,7 +7,7 @@ Both answer the same five questions greedily in one process. Also: how soon a st
 next question is answered. Prints a table and writes
 benchmarks/results/chat.json, or chat_large_pictures.json.
 
-A picture takes 36 tokens with the embedded model's encoder, 576 with LLaVA's own (CLIP ViT-L/14, 336 pixels).
+A picture takes 64 tokens with the embedded model's encoder, 576 with LLaVA's own (CLIP ViT-L/14, 336 pixels).
 `--large-pictures` puts one of that shape before the embedded language model, untrained: what it answers means
 nothing, how long it takes does.
 """

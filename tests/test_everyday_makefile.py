@@ -13,7 +13,7 @@ from everyday_cases import write_everyday
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["SCENES=40", "QUESTIONS=40", "MIX=200", "EPOCHS=0.2"]
+SMALL = ["SCENES=40", "QUESTIONS=40", "MIX=200", "EPOCHS=0.2", "HOLD_OUT=twemoji"]
 STEPS = "TRAIN=--set max_steps=2 --set save_steps=1 --set batch_tokens=2048 --set dataloader_num_workers=0"
 # Only writes files, and fails half-way at the command that `break` names.
 PROGRAM = """#!/usr/bin/env bash

@@ -10,7 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaFo
 from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.models.llava import new_projector
-from llava_tuning.models.shapes import CLIP_L, CLIP_TINY, INTERNLM2_1_8B, INTERNLM2_7B, SMOLLM2_135M
+from llava_tuning.models.shapes import CLIP_L, CLIP_SMALL, INTERNLM2_1_8B, INTERNLM2_7B, SMOLLM2_135M
 from llava_tuning.training.estimate import Load, Training
 from llava_tuning.training.model import accept_bytes, load_vision_tower
 from llava_tuning.training.plan import count, lora_size
@@ -36,7 +36,7 @@ class Shapes:
 SHAPES = {
     "internlm2_1_8b": Shapes(INTERNLM2_1_8B, CLIP_L, {"pretrain": 32, "finetune": 16}),
     "internlm2_7b": Shapes(INTERNLM2_7B, CLIP_L, {"pretrain": 32, "finetune": 16}),
-    "demo": Shapes(SMOLLM2_135M, CLIP_TINY, {"pretrain": 16, "finetune": 8}),
+    "demo": Shapes(SMOLLM2_135M, CLIP_SMALL, {"pretrain": 16, "finetune": 8}),
     "tiny": Shapes(
         {
             "vocab_size": 500,

@@ -3,7 +3,7 @@
 #
 #   llava-tuning train llava_smollm2_135m_lora_clip_small_p14_112_lora_e2_finetune \
 #     --set vision_tower=bundled/encoder \
-#     --set projector_checkpoint=work_dirs/llava_smollm2_135m_clip_small_p14_112_e1_pretrain/iter_1300.pth
+#     --set projector_checkpoint=bundled/pretrain/iter_650.pth
 #
 # One step of `make -f assets/demo/Makefile`, for a GPU of 12 GB by estimate; hours were not measured yet.
 # Rank 16 keeps the adapter below 10 MB.

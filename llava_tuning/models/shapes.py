@@ -48,17 +48,17 @@ CLIP_L: Shape = {
     "projection_dim": 768,
 }
 # the embedded model's own
-CLIP_TINY: Shape = {
+CLIP_SMALL: Shape = {
     "hidden_size": 256,
     "intermediate_size": 1024,
-    "num_hidden_layers": 6,
+    "num_hidden_layers": 8,
     "num_attention_heads": 4,
-    "image_size": 96,
-    "patch_size": 16,
+    "image_size": 112,
+    "patch_size": 14,
     "projection_dim": 256,
 }
 SERVED: dict[str, tuple[Shape, Shape]] = {
-    "embedded demo (SmolLM2-135M)": (SMOLLM2_135M, CLIP_TINY),
+    "embedded demo (SmolLM2-135M)": (SMOLLM2_135M, CLIP_SMALL),
     "InternLM2-1.8B, CLIP ViT-L/14-336": (INTERNLM2_1_8B, CLIP_L),
     "InternLM2-7B, CLIP ViT-L/14-336": (INTERNLM2_7B, CLIP_L),
 }

@@ -44,13 +44,13 @@ def quarters(weights: torch.Tensor) -> dict[str, float]:
 
 
 def told_by_transformers(directory: Path, backend: TransformersBackend, image: Image.Image, answer: str):
-    """(6, 6) from one forward pass that returns every layer's attention."""
+    """(8, 8) from one forward pass that returns every layer's attention."""
     model = LlavaForConditionalGeneration.from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     turns = [Message("user", QUESTION, 1), Message("assistant", answer)]
     rendered = render_conversation(
-        backend._tokenizer, turns, image_token_id=model.config.image_token_id, tokens_per_image=36
+        backend._tokenizer, turns, image_token_id=model.config.image_token_id, tokens_per_image=64
     )
     written = [place for place, label in enumerate(rendered.labels) if label != -100][:-1]  # without the end
     ids = torch.tensor([rendered.input_ids])
@@ -59,7 +59,7 @@ def told_by_transformers(directory: Path, backend: TransformersBackend, image: I
         output = model(input_ids=ids, pixel_values=pixels, output_attentions=True)
     upper = torch.stack(output.attentions[15:])[:, 0]  # (15 layers, heads, length, length)
     steps = upper[:, :, torch.tensor(written) - 1].mean((0, 1, 2))
-    return steps[ids[0] == model.config.image_token_id].reshape(6, 6)
+    return steps[ids[0] == model.config.image_token_id].reshape(8, 8)
 
 
 @pytest.mark.parametrize("chunk", [64, 2])
@@ -93,7 +93,7 @@ def test_each_picture_of_the_conversation_has_weights_of_its_own(seeing):
     ]
     found = seeing.picture_attention(conversation, "circle")
     assert [one.image for one in found] == [first, second]
-    assert all(one.weights.shape == (6, 6) and one.weights.min() >= 0 for one in found)
+    assert all(one.weights.shape == (8, 8) and one.weights.min() >= 0 for one in found)
     assert 0 < sum(one.weights.sum() for one in found) < 1
 
 

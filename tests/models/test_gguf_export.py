@@ -113,7 +113,7 @@ def test_vision_tower_and_projector_are_the_models_own(files: GgufFiles, llava: 
         expected[f"v.pre_ln.{kind}"] = tower[f"pre_layrnorm.{kind}"]
         expected[f"mm.0.{kind}"] = projector[f"linear_1.{kind}"]
         expected[f"mm.2.{kind}"] = projector[f"linear_2.{kind}"]
-        for layer in range(5):  # of 6: features come from the last but one
+        for layer in range(7):  # of 8: features come from the last but one
             for old, new in LAYER.items():
                 expected[f"v.blk.{layer}.{new}.{kind}"] = tower[f"encoder.layers.{layer}.{old}.{kind}"]
     found = tensors(files.mmproj)
@@ -128,10 +128,10 @@ def test_mmproj_says_how_pictures_are_read(files: GgufFiles) -> None:
         "clip.projector_type": "mlp",
         "clip.has_vision_encoder": True,
         "clip.use_gelu": False,
-        "clip.vision.image_size": 96,
-        "clip.vision.patch_size": 16,
-        "clip.vision.block_count": 5,
-        "clip.vision.feature_layer": [5],
+        "clip.vision.image_size": 112,
+        "clip.vision.patch_size": 14,
+        "clip.vision.block_count": 7,
+        "clip.vision.feature_layer": [7],
         "clip.vision.projection_dim": 576,
     }
     found = GGUFReader(files.mmproj).fields

@@ -80,7 +80,7 @@ def test_prompt_is_ours_to_the_token(llama: Any, default_model: Path) -> None:
         tokenizer,
         [Message("user", PICTURES[0], 1)],
         image_token_id=49152,
-        tokens_per_image=36,
+        tokens_per_image=64,
         generation_prompt=True,
     ).input_ids
     assert reply["usage"]["prompt_tokens"] == len(ids)
@@ -101,7 +101,7 @@ def test_features_are_ours_but_for_the_place_of_the_class_token(
     with torch.no_grad():
         right = model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output[0].numpy()
         shifted = class_token_last(model, pixels).numpy()
-    assert found.shape == right.shape == (36, 576)
+    assert found.shape == right.shape == (64, 576)
     closest = min(np.abs(found - right).max(), np.abs(found - shifted).max())
     assert closest < 0.1 < np.abs(right).max() / 100  # llama.cpp computes GELU from a table of float16
 

@@ -53,5 +53,5 @@ def test_processor_says_what_engines_count_picture_tokens_by(default_model: Path
     assert processor["num_additional_image_tokens"] == 1
     assert processor["image_token"] == "<image>"
     picture = json.loads((default_model / "preprocessor_config.json").read_text())
-    assert picture["do_pad"] and picture["crop_size"] == {"height": 96, "width": 96}
-    assert config["image_seq_length"] == (96 // 16) ** 2
+    assert picture["do_pad"] and picture["crop_size"] == {"height": 112, "width": 112}
+    assert config["image_seq_length"] == (112 // 14) ** 2

@@ -34,8 +34,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SIDE, PATCH = 32, 8  # pixels: 16 positions a picture
-PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
-LORA = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
+PRETRAIN = "llava_smollm2_135m_clip_small_p14_112_e1_pretrain"
+LORA = "llava_smollm2_135m_lora_clip_small_p14_112_e1_finetune"
 FULL = "llava_internlm2_chat_1_8b_clip_vit_large_p14_336_e1_gpu8_finetune"
 TEXT_LORA = "smollm2_135m_lora_assistant_e3_sft"
 TEXT_FULL = "internlm2_chat_1_8b_full_assistant_e3_sft"

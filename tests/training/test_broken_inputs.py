@@ -15,7 +15,7 @@ from llava_tuning.training.config import config_path, load_settings
 from llava_tuning.training.export import export
 from llava_tuning.training.launch import train
 
-PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
+PRETRAIN = "llava_smollm2_135m_clip_small_p14_112_e1_pretrain"
 REMOTE = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
 
 

@@ -28,7 +28,6 @@ from llava_tuning.training.fitting import fit_to_machine, schedule, total_steps
 RECORDS = {
     "blip_laion_cc_sbu_558k.json": 558_128,
     "data/easy_vqa/pretrain.json": 4_000,
-    "bundled/pretrain.json": 208_000,
 }
 
 
@@ -64,7 +63,10 @@ def test_every_header_names_its_own_command(name: str) -> None:
     assert commands and set(commands) == {name}
 
 
-@pytest.mark.parametrize("name", [name for name in config_names() if name.endswith("finetune")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in config_names() if name.endswith("finetune") and "_small_p14_112_lora_" not in name],
+)
 def test_a_finetune_header_starts_from_the_last_checkpoint_of_its_pretraining(name: str) -> None:
     found = re.search(r"projector_checkpoint=work_dirs/(\S+)/iter_(\d+)\.pth", header(name))
     assert found
@@ -133,7 +135,7 @@ def test_short_schedules_learn_in_every_step_but_warm_ups_first(total: int, warm
 
 
 def test_steps_count_records_processes_and_epochs() -> None:
-    config = load_settings(config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"))
+    config = load_settings(config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"))
     assert total_steps(config, [100] * 33, 33) == 3  # batches of 16
     assert total_steps(config, [100] * 33, 33, world_size=2) == 2
     config.max_epochs = 2
@@ -147,7 +149,7 @@ def test_steps_count_records_processes_and_epochs() -> None:
 
 def test_a_row_of_tokens_takes_the_place_of_a_number_of_records() -> None:
     config = load_settings(
-        config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"), {"batch_tokens": 400}
+        config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"), {"batch_tokens": 400}
     )
     assert total_steps(config, [100] * 33, 33) == 9  # four to a row
     assert total_steps(config, [100] * 33, 3300) == 900  # of which those are a part
@@ -159,7 +161,7 @@ def test_a_row_of_tokens_takes_the_place_of_a_number_of_records() -> None:
 
 def test_a_copy_of_an_older_config_still_loads(tmp_path: Path) -> None:
     """It lacks the settings that came later."""
-    copied = copy_config("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain", tmp_path)
+    copied = copy_config("llava_smollm2_135m_clip_small_p14_112_e1_pretrain", tmp_path)
     base = tmp_path / "_base_" / "common.py"
     lines = base.read_text().splitlines()
     base.write_text("\n".join(line for line in lines if not line.startswith(tuple(ADDED))))
@@ -170,7 +172,7 @@ def test_a_copy_of_an_older_config_still_loads(tmp_path: Path) -> None:
 def test_a_short_run_is_not_compiled() -> None:
     for steps, compiled in ((20, False), (1000, True)):
         config = load_settings(
-            config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"), {"max_steps": steps}
+            config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"), {"max_steps": steps}
         )
         assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled
     assert fit_to_machine(config, [100] * 33, deepspeed=True).model.compile_layers is False
@@ -190,7 +192,7 @@ def test_gradients_are_in_float8_by_default_where_that_pays(
     asked: object, steps: int, float8: bool, used: object
 ) -> None:
     settings = {"max_steps": steps, "frozen_fp8": asked}
-    config = load_settings(config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"), settings)
+    config = load_settings(config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"), settings)
     fit_to_machine(config, [100] * 33, float8=float8)
     assert config.frozen_fp8 == config.model.frozen_fp8 == used
 
@@ -199,6 +201,6 @@ def test_compiling_adapters_needs_a_longer_run() -> None:
     for name, compiled in (("pretrain", True), ("lora", False)):
         kind = "lora_" if name == "lora" else ""
         stage = "finetune" if name == "lora" else "pretrain"
-        path = config_path(f"llava_smollm2_135m_{kind}clip_tiny_p16_96_e1_{stage}")
+        path = config_path(f"llava_smollm2_135m_{kind}clip_small_p14_112_e1_{stage}")
         config = load_settings(path, {"max_steps": 1000})
         assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled

@@ -24,8 +24,8 @@ from llava_tuning.training import run as training_process
 from llava_tuning.training.config import config_path
 from llava_tuning.training.model import load_llm, load_vision_tower
 
-PRETRAIN = "llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"
-LORA = "llava_smollm2_135m_lora_clip_tiny_p16_96_e1_finetune"
+PRETRAIN = "llava_smollm2_135m_clip_small_p14_112_e1_pretrain"
+LORA = "llava_smollm2_135m_lora_clip_small_p14_112_e1_finetune"
 Fail = Callable[..., str]
 
 

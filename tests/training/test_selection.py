@@ -274,7 +274,7 @@ def test_settings_are_refused_where_no_language_model_trains_and_held_out_files_
 ) -> None:
     with pytest.raises(UserError, match="selection_sample belong to runs that train the language model"):
         load_settings(
-            config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain"),
+            config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"),
             parse_settings(["selection_sample=4"]),
         )
     with pytest.raises(UserError, match=r"leakage_limit = 0\.1 does nothing .*set selection_sample too"):

@@ -267,7 +267,7 @@ def test_settings_of_pictures_are_refused(tmp_path: Path) -> None:
     for setting in ("image_folder=data", "visual_encoder_lora.r=4", "evaluation_images=['a.png']"):
         with pytest.raises(UserError, match=f"language model alone, but has {setting.split('=')[0][:12]}"):
             load_settings(path, parse_settings([setting]))
-    llava = config_path("llava_smollm2_135m_clip_tiny_p16_96_e1_pretrain")
+    llava = config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain")
     with pytest.raises(UserError, match="language model alone, but has vision_tower, image_folder set"):
         load_settings(llava, parse_settings(["stage=sft"]))
 
