@@ -3,7 +3,8 @@
 #   llava-tuning data easy-vqa --out data/easy_vqa
 #   llava-tuning train llava_smollm2_135m_clip_small_p14_112_e1_pretrain
 #
-# Needs 5 GB of memory; no GPU. Learning rate as in LLaVA-1.5's and XTuner's pretraining (1e-3), batch made small.
+# Needs 5 GB of memory (measured with an encoder of 96 px); no GPU. Learning rate as in LLaVA-1.5's and XTuner's
+# pretraining (1e-3), batch made small.
 # `make demo` trains by it on a CPU, `make -f assets/demo/Makefile` on a GPU, with more data and larger batches.
 _base_ = ["../_base_/llava_pretrain.py"]
 

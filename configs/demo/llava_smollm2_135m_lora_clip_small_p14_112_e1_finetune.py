@@ -1,9 +1,10 @@
-# Stage 2 with the bundled CLIP: projector and LoRA on SmolLM2-135M, the bundled CLIP frozen.
+# Stage 2 with the bundled CLIP, frozen: projector and LoRA on SmolLM2-135M.
 #
 #   llava-tuning train llava_smollm2_135m_lora_clip_small_p14_112_e1_finetune \
 #     --set projector_checkpoint=work_dirs/llava_smollm2_135m_clip_small_p14_112_e1_pretrain/iter_250.pth
 #
-# Needs 8 GB of memory; no GPU. Rank 16 on all linear layers; a rate above XTuner's 2e-4, since the model is small.
+# Needs 8 GB of memory (measured with an encoder of 96 px); no GPU. Rank 16 on all linear layers; a rate above
+# XTuner's 2e-4, since the model is small.
 _base_ = ["../_base_/llava_finetune.py"]
 
 llm = "smollm2"

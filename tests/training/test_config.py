@@ -25,6 +25,7 @@ from llava_tuning.training.config import (
 from llava_tuning.training.fitting import fit_to_machine, schedule, total_steps
 
 # Records of the data sets that configs name, where these are of a known size.
+EVERYDAY = "llava_smollm2_135m_lora_clip_small_p14_112_lora_e2_finetune"  # of assets/demo/Makefile
 RECORDS = {
     "blip_laion_cc_sbu_558k.json": 558_128,
     "data/easy_vqa/pretrain.json": 4_000,
@@ -64,8 +65,7 @@ def test_every_header_names_its_own_command(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [name for name in config_names() if name.endswith("finetune") and "_small_p14_112_lora_" not in name],
+    "name", [name for name in config_names() if name.endswith("finetune") and name != EVERYDAY]
 )
 def test_a_finetune_header_starts_from_the_last_checkpoint_of_its_pretraining(name: str) -> None:
     found = re.search(r"projector_checkpoint=work_dirs/(\S+)/iter_(\d+)\.pth", header(name))
@@ -75,6 +75,20 @@ def test_a_finetune_header_starts_from_the_last_checkpoint_of_its_pretraining(na
     assert int(found[2]) == total_steps(config, [], records, world_size=8 if "gpu8" in name else 1)
     own = load_settings(config_path(name))
     assert (own.llm, own.vision_tower) == (config.llm, config.vision_tower)
+
+
+def test_the_everyday_header_starts_from_the_last_checkpoint_of_its_makefile() -> None:
+    makefile = (Path(__file__).parents[2] / "assets" / "demo" / "Makefile").read_text(encoding="utf-8")
+    scenes, questions, batch = (
+        int(re.search(rf"{name}\s*:?=\s*(\d+)", makefile)[1])  # type: ignore[index]
+        for name in ("SCENES", "QUESTIONS", "batch_size")
+    )
+    pretrain = re.search(r"PRETRAIN := (\S+)", makefile)
+    found = re.search(r"projector_checkpoint=bundled/pretrain/iter_(\d+)\.pth", header(EVERYDAY))
+    assert pretrain and found and f"FINETUNE := {EVERYDAY}\n" in makefile
+    config = load_settings(config_path(pretrain[1]), {"batch_size": batch})
+    records = 2 * scenes + questions + 2 * 4_000  # scenes and easy-VQA are described in both languages
+    assert int(found[1]) == total_steps(config, [], records)
 
 
 @pytest.mark.parametrize("name", config_names())
