@@ -108,7 +108,7 @@ class Run:
         for path, word in shown.items():
             self.command = self.command.replace(path, word)
         self.log = (self.folder / "output.log").open("w")
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(visible(gpus))}
         self.process = subprocess.Popen(
             command, stdout=self.log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
@@ -162,6 +162,12 @@ class Run:
             "peak_gib": rows[-1]["memory_gib"],
             "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
         }
+
+
+def visible(gpus: list[int]) -> list[str]:
+    """The machine's names of these GPUs, counted among those that this process may use."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [allowed.split(",")[i] if allowed else str(i) for i in gpus]
 
 
 def waves(todo: list[tuple[str, int]], available: int, together: bool) -> list[list[tuple[str, list[int]]]]:
