@@ -186,9 +186,10 @@ CARDS = (
     Card("T4", 16, 65),
 )
 SIZES = (16, 24, 40, 48, 80)  # GiB
-# What the CPU takes to start one layer's kernels, forward and backward, however little they do: in stage 1 at
-# 1.8B, on a machine with an H100, 56 ms for 47 layers.
-LAUNCH_S = 0.0012
+# What the CPU takes to start one layer's kernels, once forward or once backward, however little they do: slow
+# CPUs beside an H100 (benchmarks/results/small_steps_h100.json). On a faster one a frozen layer took 0.8 ms.
+LAUNCH_S = 0.0014
+LAUNCH_ADAPTED_S = 0.0023  # with LoRA
 USABLE = 0.94  # of a card's memory, as `Recompute` takes it
 # Useful TFLOP/s over the data sheet's, measured on an H100 (benchmarks/results).
 SHARE = {
@@ -225,8 +226,15 @@ def layers_recomputed(training: Training, load: Load, gib: float, processes: int
 
 def seconds(training: Training, load: Load, card: Card, recomputed: float = 0.0, steps: float = 1.0) -> float:
     """How long `load` takes on a card in `steps` steps, when input and several processes cost nothing."""
-    layers = training.text.num_hidden_layers
-    if training.picture is not None:
-        layers += training.picture.num_hidden_layers
     busy = flop(training, load, recomputed) / (SHARE[training.kind] * card.tflop_per_s * 1e12)
-    return max(busy, steps * layers * LAUNCH_S)
+    return max(busy, steps * _launches(training, recomputed))
+
+
+def _launches(training: Training, recomputed: float) -> float:
+    """Seconds that the CPU needs to start a step's kernels."""
+    passes = 2 + recomputed  # forward, backward, and what is computed twice
+    took = training.text.num_hidden_layers * passes * (LAUNCH_ADAPTED_S if training.rank else LAUNCH_S)
+    if training.picture is not None:
+        layers = training.picture.num_hidden_layers
+        took += layers * (passes * LAUNCH_ADAPTED_S if training.vision_rank else LAUNCH_S)
+    return took
