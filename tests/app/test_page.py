@@ -39,7 +39,7 @@ def test_a_question_in_text_is_answered_and_the_next_one_follows_on(open_chat):
 def test_an_example_is_asked_with_one_click(open_chat, card, asked, said, pictures):
     chat = open_chat()
     chat.page.click(card)
-    assert said in chat.answer()
+    assert said.lower() in chat.answer().lower()
     assert asked in chat.questions.first.inner_text()
     assert chat.pictures.count() == pictures
 
@@ -48,9 +48,9 @@ def test_pictures_are_part_of_the_conversation_and_remembered(open_chat):
     chat = open_chat()
     chat.attach(SAMPLES / "red_circle.png")
     chat.ask("What shape is in the image?")
-    assert chat.answer() == "circle"
+    assert chat.answer().lower() == "circle"
     chat.ask("What color is the shape?")
-    assert chat.answer(2) == "red"
+    assert chat.answer(2).lower() == "red"
     chat.attach(SAMPLES / "blue_triangle.png")
     chat.ask("What color is the shape?")
     assert chat.answer(3)
@@ -166,7 +166,7 @@ def test_an_app_that_is_gone_is_told_and_one_that_comes_back_continues(open_chat
     chat.page.reload()
     chat.pictures.first.wait_for()
     chat.ask("What color is the shape?")
-    assert chat.answer(2) == "red"
+    assert chat.answer(2).lower() == "red"
 
 
 def test_typed_markup_stays_text(open_chat):
