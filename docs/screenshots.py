@@ -62,6 +62,7 @@ def chat(page: Page, url: str) -> None:
     page.locator("#lt-ask-shape").click()
     wait(page, 1)
     ask(page, "What color is the shape?", 2)
+    ask(page, "图中有三角形吗？", 3)
     page.locator("#lt-chat").get_by_role("button").last.click()
     page.locator("#lt-status p").wait_for()
     page.mouse.move(0, 0)
