@@ -193,7 +193,9 @@ def _cell(row: Row, side: int) -> str:
 
 def _write_csv(names: tuple[str, str], rows: Sequence[Row]) -> str:
     """The answers as a file for download, in UTF-8 as spreadsheets expect it; returns its path."""
-    folder = Path(tempfile.mkdtemp(prefix="comparison-", dir=get_upload_folder()))
+    uploads = Path(get_upload_folder())
+    uploads.mkdir(parents=True, exist_ok=True)  # Gradio makes it with the first upload
+    folder = Path(tempfile.mkdtemp(prefix="comparison-", dir=uploads))
     path = folder / "comparison.csv"
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
