@@ -5,8 +5,8 @@
 #     --set vision_tower=bundled/encoder \
 #     --set projector_checkpoint=bundled/pretrain/iter_650.pth
 #
-# One step of `make -f assets/demo/Makefile`. Measured on one H100: 0.16 s a step, 20 GiB of memory, about 2 minutes of
-# compiling first; smaller GPUs compute layers twice.
+# One step of `make -f assets/demo/Makefile`. Measured on one H100: 0.21 s a step (median 0.18), 20 GiB of memory, about
+# 2 minutes of compiling first; smaller GPUs compute layers twice.
 # Rank 16 keeps the adapter below 10 MB.
 _base_ = ["../_base_/llava_finetune.py"]
 
