@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch.nn import functional
 from transformers import CLIPVisionModel
 
@@ -25,33 +24,24 @@ from benchmarks.train.report import environment
 from llava_tuning.data.everyday.table import EverydayPicture, read_table
 from llava_tuning.evaluation.scoring import Score
 from llava_tuning.models.default import PARTS
-from llava_tuning.models.llava import load_image_processor, square_pixels
+from llava_tuning.models.llava import load_image_processor
+from llava_tuning.models.pictures import open_picture
 
 OUT = Path(__file__).resolve().parent / "results" / "encoder_names.json"
 TEST_STYLE = "noto"
-LEFT_OUT = (
-    TEST_STYLE,
-    "openclipart",
-    "tuxpaint",
-)  # clip art's titles are noisy, stamps have names of their own
+# Clip art's titles are noisy, stamps have names of their own.
+LEFT_OUT = (TEST_STYLE, "openclipart", "tuxpaint")
 BATCH = 64
 
 
 @torch.inference_mode()
 def features(tower: Any, processor: Any, files: list[Path]) -> dict[str, torch.Tensor]:
     """(pictures, features) of each way to read the encoder's outputs, drawings on white."""
-    mean = torch.tensor(processor.image_mean)[:, None, None]
-    deviation = torch.tensor(processor.image_std)[:, None, None]
     found: dict[str, list[torch.Tensor]] = {"whole picture": [], "patches, mean": [], "patches": []}
     for begin in range(0, len(files), BATCH):
-        pixels = []
-        for file in files[begin : begin + BATCH]:
-            with Image.open(file) as drawing:
-                white = Image.new("RGBA", drawing.size, "white")
-                white.alpha_composite(drawing.convert("RGBA"))
-            square = square_pixels(white.convert("RGB"), processor)
-            pixels.append((square.float() / 255 - mean) / deviation)
-        output = tower(pixel_values=torch.stack(pixels), output_hidden_states=True)
+        pictures = [open_picture(file) for file in files[begin : begin + BATCH]]
+        pixels = processor(pictures, return_tensors="pt")["pixel_values"]
+        output = tower(pixel_values=pixels, output_hidden_states=True)
         patches = output.hidden_states[-2][:, 1:]
         found["whole picture"].append(output.pooler_output)
         found["patches, mean"].append(patches.mean(1))

@@ -50,7 +50,8 @@ class Says:
         return Finished("stop")
 
 
-def test_a_file_of_questions_sends_the_rows_that_change_and_not_the_table(tmp_path):
+def test_a_file_of_questions_sends_the_rows_that_change_and_not_the_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))  # nothing was uploaded yet
     file = tmp_path / "questions.jsonl"
     file.write_text("".join(json.dumps({"question": f"Number {number}?"}) + "\n" for number in range(50)))
     shelf = Shelf(Engine(Says("a")), remote={"b": lambda: Says("b")})

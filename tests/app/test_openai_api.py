@@ -111,14 +111,14 @@ def test_a_stream_has_the_same_answer_and_counts(client):
 def test_pictures_of_a_conversation_are_seen(client):
     shape = look("red_circle.png", "What shape is in the image?")
     first = client.chat.completions.create(messages=[shape], **GREEDY)
-    assert first.choices[0].message.content.lower() == "circle"
+    assert first.choices[0].message.content == "circle"
     said = {"role": "assistant", "content": "circle"}
     colour = {"role": "user", "content": "What color is the shape?"}
     second = client.chat.completions.create(messages=[shape, said, colour], **GREEDY)
-    assert second.choices[0].message.content.lower() == "red"
+    assert second.choices[0].message.content == "red"
     other = look("blue_triangle.png", "What shape is in the image?")
     third = client.chat.completions.create(messages=[other], **GREEDY)
-    assert third.choices[0].message.content.lower() == "triangle"
+    assert third.choices[0].message.content == "triangle"
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])

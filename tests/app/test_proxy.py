@@ -79,7 +79,7 @@ def test_the_page_answers_about_a_picture_below_a_path(address, browser, chat_pa
     chat = chat_page(page)
     chat.attach(PICTURE)
     chat.ask("What shape is in the image?")
-    assert chat.answer().lower() == "circle"
+    assert chat.answer() == "circle"
     assert chat.pictures.first.evaluate("image => image.naturalWidth") == 384
     ours = [url for url in requested if not url.startswith(("data:", "blob:"))]
     assert ours and all(url.startswith(address) for url in ours)
