@@ -250,6 +250,20 @@ def test_what_is_written_is_for_training_alone_and_passes_the_check(written: Pat
     assert all(declines_chinese(r.conversations[1].value) for r in limits if not r.image)
 
 
+def test_names_are_asked_of_pictures_of_one_thing_alone(written: Path):
+    names = load_records(written / "names.json")
+    captions = {r.image: r.conversations[1].value for r in load_records(written / "pretrain.json")}
+    assert check_file(written / "names.json", None)[0] == [] and 60 < len(names) < 120
+    for record in names:
+        question, answer = (turn.value for turn in record.conversations)
+        language = "zh" if re.search("[\u4e00-\u9fff]", question) else "en"
+        assert question.removeprefix("<image>\n") in QUESTIONS[language]["name"]
+        assert answer in captions[record.image]
+    several = "、|, (?!mostly)| and |side by side"
+    one = {image for image, caption in captions.items() if not re.search(several, caption)}
+    assert {record.image for record in names} == one
+
+
 def test_a_seed_writes_the_same_files(written: Path, folder: Path, tmp_path: Path):
     paths = write_conversations(folder, tmp_path, 12, size=64, language="both")
     again = load_records(paths["finetune"])

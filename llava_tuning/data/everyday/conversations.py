@@ -41,7 +41,8 @@ def write_conversations(
 
     Styles whose titles are noisy (`names.NOISY`) are left out.
 
-    Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it),
+    Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it), `names.json`
+    (of pictures of one thing, what it is and nothing else: short, so that a name is learnt from many pictures),
     `limits.json` (photographs, which it declines to name, and open questions in Chinese) and `images/`.
     Where both languages are asked for, they take turns. Several processes draw, see `on_all_cores` for
     scripts that call this.
@@ -57,7 +58,7 @@ def write_conversations(
         held_out_style: neither shown nor asked about, so that an encoder can be scored on it.
 
     Returns:
-        name → path of the data files; `limits` only where there is something of it.
+        name → path of the data files; `names` and `limits` only where there is something of them.
 
     Raises:
         UserError: no such table or style, nothing of it is for training, a picture is missing, or `count` or
@@ -79,15 +80,19 @@ def write_conversations(
         _in_turn([p for p in pool if noun(p, asker.language)], -(-count // len(askers)), seed, asker.language)
         for asker in askers
     ]
-    pretrain, finetune = [], []
+    pretrain, finetune, names = [], [], []
     items = [(index, orders[index % len(askers)][index // len(askers)]) for index in range(count)]
-    for caption, conversation in on_all_cores(_Composer(folder, out, size, seed, askers), items):
+    for caption, conversation, name in on_all_cores(_Composer(folder, out, size, seed, askers), items):
         pretrain.append(caption)
         finetune.append(conversation)
+        names += [name] if name else []
         progress(len(pretrain))
     paths = {"pretrain": out / "pretrain.json", "finetune": out / "finetune.json"}
     write_json(paths["pretrain"], pretrain)
     write_json(paths["finetune"], finetune)
+    if names:
+        paths["names"] = out / "names.json"
+        write_json(paths["names"], names)
     limits = _photographs(photographs, out, size, seed, LANGUAGES[language]) if photographs else []
     if "zh" in LANGUAGES[language]:
         limits += _open_chinese(seed)
@@ -107,7 +112,7 @@ class _Composer:
     seed: int
     askers: Sequence[Asker]
 
-    def __call__(self, item: tuple[int, EverydayPicture]) -> tuple[Record, Record]:
+    def __call__(self, item: tuple[int, EverydayPicture]) -> tuple[Record, Record, Record | None]:
         index, one = item
         asker, name = self.askers[index % len(self.askers)], f"everyday-{self.seed}-{index}"
         rng = random.Random(name)
@@ -118,7 +123,8 @@ class _Composer:
         conversation = make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]])
         turn = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
         self._draw(image, row)
-        return make_record(f"{name}-caption", image, [turn]), conversation
+        caption = make_record(f"{name}-caption", image, [turn])
+        return caption, conversation, _name(f"{name}-name", image, asker, row)
 
     def _draw(self, image: str, row: Sequence[EverydayPicture]) -> None:
         rng = random.Random(image)
@@ -127,6 +133,14 @@ class _Composer:
             for picture in row
         ]
         compose(things, rng, self.size).save(self.out / image, compress_level=6)
+
+
+def _name(key: str, image: str, asker: Asker, row: Sequence[EverydayPicture]) -> Record | None:
+    """What the one thing is, in words that are chosen by `key` alone; None where there are several."""
+    if len(row) > 1:
+        return None
+    question = asker.name(row[0], random.Random(key))
+    return make_record(key, image, [(question.text, question.answer)])
 
 
 def read_rgba(folder: Path, picture: EverydayPicture) -> Image.Image:
