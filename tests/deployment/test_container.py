@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.protection import Credentials
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE, COMPOSE = ROOT / "deploy" / "Dockerfile", ROOT / "deploy" / "compose.yaml"
 PICTURE = ROOT / "assets" / "samples" / "red_circle.png"
@@ -54,8 +56,16 @@ def ignored(path: str) -> bool:
 @pytest.fixture
 def compose() -> dict:
     """compose.yaml with MODEL=my and nothing else in the environment."""
-    text = re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", filled, COMPOSE.read_text())
-    return yaml.safe_load(text)
+    return interpolated(yaml.safe_load(COMPOSE.read_text()))
+
+
+def interpolated(value):
+    """As Compose does it, after parsing: what is not set becomes an empty string, not null."""
+    if isinstance(value, dict):
+        return {name: interpolated(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [interpolated(one) for one in value]
+    return re.sub(r"\$\{(\w+)(?::([-?])([^}]*))?\}", filled, value) if isinstance(value, str) else value
 
 
 def filled(match: re.Match[str]) -> str:
@@ -94,6 +104,17 @@ def test_every_service_of_ours_is_confined(compose):
     assert "ports" not in compose["services"]["vllm"] and compose["services"]["vllm"]["networks"] == [
         "inside"
     ]
+
+
+def test_compose_starts_the_app_with_a_password_or_without(compose, monkeypatch):
+    for service in (one for name, one in compose["services"].items() if name.startswith("app")):
+        environment = service["environment"]
+        assert environment.keys() == {"LLAVA_TUNING_AUTH", "LLAVA_TUNING_API_KEY"}
+        for name, value in environment.items():
+            monkeypatch.delenv(name, raising=False)  # no value: passed on where it is set, else not there
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        assert not Credentials.from_environment()  # which refuses what is empty
 
 
 @pytest.mark.parametrize("guide", ["deploy.md", "deploy_zh-CN.md"])
