@@ -28,11 +28,16 @@ def complete_or_not_at_all(out: Path) -> Iterator[Path]:
     building.chmod(0o755)
     try:
         yield building
-        for file in building.glob("*.safetensors"):
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
+        let_others_read(building)
         if out.is_dir():
             out.rmdir()
         building.rename(out)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
+
+
+def let_others_read(directory: Path) -> None:
+    """Weights get the permissions that the files beside them have: safetensors lets only their owner read."""
+    for file in directory.glob("*.safetensors"):
+        file.chmod(0o644)

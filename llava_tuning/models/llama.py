@@ -13,6 +13,7 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import Message, answer_end, render_conversation
+from llava_tuning.models.directory import let_others_read
 from llava_tuning.models.tokenizer import load_tokenizer, name_tokenizer_class
 
 TOLERANCE = 1e-3  # largest difference of a logit, in float32
@@ -55,6 +56,7 @@ def save_llama(
     model.save_pretrained(out, max_shard_size=max_shard_size)
     tokenizer.save_pretrained(out)
     out = Path(out)
+    let_others_read(out)
     rope = json.loads((out / "config.json").read_text(encoding="utf-8"))["rope_parameters"]
     rewrite_json(out / "config.json", **flat_rope(rope))
     name_tokenizer_class(out)

@@ -30,6 +30,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import rewrite_json
 from llava_tuning.models.conversation import IMAGE_MARKER, id_of
+from llava_tuning.models.directory import let_others_read
 from llava_tuning.models.llama import flat_rope, generation_config
 from llava_tuning.models.tokenizer import load_tokenizer, name_tokenizer_class
 
@@ -195,6 +196,7 @@ def save_llava(
     names = ("model.vision_tower.", "model.vision_tower.vision_model.")  # now, and before transformers 5.6
     weights = {name.replace(*names, 1): weight for name, weight in model.state_dict().items()}
     model.save_pretrained(out, state_dict=weights, max_shard_size=max_shard_size)
+    let_others_read(out)  # a container's user, for one
     processor.save_pretrained(out)
     text = json.loads((out / "config.json").read_text(encoding="utf-8"))["text_config"]
     rewrite_json(out / "config.json", text_config={**text, **flat_rope(text["rope_parameters"])})

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from xtuner.registry import BUILDER
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.directory import let_others_read
 from llava_tuning.models.llama import TOLERANCE, largest_difference, round_parameters
 from llava_tuning.models.llava import load_image_processor
 from llava_tuning.models.provenance import (
@@ -232,6 +233,7 @@ def export_adapter(work_dir: str | Path, out: str | Path, checkpoint: str | Path
 
 def _save_adapter(llm: Any, out: Path) -> None:
     llm.to(torch.bfloat16).save_pretrained(str(out))
+    let_others_read(out)
     adapter_config = out / "adapter_config.json"
     values = json.loads(adapter_config.read_text(encoding="utf-8"))
     values["base_model_name_or_path"] = None  # a path of this machine means nothing elsewhere

@@ -28,6 +28,7 @@ from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load
 from llava_tuning.models import hub
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.importing.run import import_model
+from llava_tuning.models.llama import load_llama, save_llama
 from llava_tuning.models.llava import assemble, load_llava, new_projector, save_llava
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.models.prepare import prepare
@@ -158,6 +159,14 @@ def llava_hf(
     )
     (out / "chat_template.json").write_text(json.dumps({"chat_template": LISTS}))
     return out
+
+
+def test_weights_can_be_read_by_others_as_a_containers_user(
+    llava_hf: Path, tiny_llama: Path, tmp_path: Path
+) -> None:
+    save_llama(*load_llama(tiny_llama), tmp_path / "text")
+    weights = [file for folder in (llava_hf, tmp_path / "text") for file in folder.glob("*.safetensors")]
+    assert [oct(file.stat().st_mode & 0o777) for file in weights] == ["0o644", "0o644"]
 
 
 def test_llava_hf_renders_and_computes_as_before(llava_hf: Path, tmp_path: Path) -> None:
