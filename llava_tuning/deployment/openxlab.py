@@ -9,6 +9,7 @@ from pathlib import Path
 from llava_tuning.deployment.folder import new_folder, requirements, write_app
 from llava_tuning.deployment.source import ModelSource, find_source
 from llava_tuning.errors import UserError
+from llava_tuning.inference.memory_modes import BITSANDBYTES
 
 HOST = "https://code.openxlab.org.cn"
 USER_VARIABLE, TOKEN_VARIABLE = "OPENXLAB_USER", "OPENXLAB_TOKEN"
@@ -49,7 +50,8 @@ def write_openxlab(model: str, out: Path, title: str | None = None, replace: boo
         write_app(folder, source, "openxlab")
         text = _TEXT.format(title=title or f"LLaVA Tuning · {source.name}", name=source.name)
         (folder / "README.md").write_text(text, encoding="utf-8")
-        (folder / "requirements.txt").write_text(requirements(cpu=False), encoding="utf-8")
+        needs = requirements(cpu=False, replaced=(BITSANDBYTES,))  # for whatever card it gives
+        (folder / "requirements.txt").write_text(needs, encoding="utf-8")
         (folder / "packages.txt").write_text("git\ngit-lfs\n", encoding="utf-8")
     return source
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from llava_tuning.deployment.folder import new_folder, pinned_version, requirements, write_app
 from llava_tuning.deployment.source import ModelSource, find_source
 from llava_tuning.errors import UserError
+from llava_tuning.inference.memory_modes import BITSANDBYTES
 from llava_tuning.models.default import DEFAULT_NAME
 from llava_tuning.models.hub import HUB_ID, check_hub_id, check_model_repository
 
@@ -77,7 +78,10 @@ def write_space(
         write_app(folder, source, "hub")
         card = _card(source, hardware, title, licence)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        needs = requirements(hardware.startswith("cpu"), ZERO_GPU_REQUIREMENTS if zero else ())
+        cpu = hardware.startswith("cpu")
+        # On a card of its own, a model that is too large in half precision is loaded in 8 or 4 bits.
+        others = ZERO_GPU_REQUIREMENTS if zero else () if cpu else (BITSANDBYTES,)
+        needs = requirements(cpu, others)
         (folder / "requirements.txt").write_text(needs, encoding="utf-8")
         (folder / "packages.txt").write_text("", encoding="utf-8")  # Debian packages: none is needed
     return source

@@ -24,7 +24,8 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.0, "int8": 1
 QUANTISED = ("8bit", "int8", "4bit")
 KEPT_WHOLE = ("model.vision_tower", "model.multi_modal_projector", "lm_head")  # never quantised
 WORK_BYTES = 1.5 * GIB  # libraries, a picture's activations, logits
-_INSTALL = "run `pip install bitsandbytes==0.50.2`"  # as in requirements-train.txt
+BITSANDBYTES = "bitsandbytes==0.50.2"  # as in requirements-train.txt; 4bit, and 8bit on a card, need it
+_INSTALL = f"run `pip install {BITSANDBYTES}`"
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,16 @@ def test_zero_gpu_gets_versions_that_it_supports(momo, tmp_path):
 def test_the_requirements_are_the_projects(written):
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
-    assert needs(written) == {one.name: str(one.specifier) for one in wanted}
+    project = {one.name: str(one.specifier) for one in wanted}
+    card = {} if written.name == "space" else {"bitsandbytes": bitsandbytes()}  # this Space has none
+    assert needs(written) == project | card
     # OpenXLab's mirror of PyPI is near; PyTorch's own index may not be reached from there.
     assert ("whl/cpu" in (written / "requirements.txt").read_text()) == (written.name == "space")
+
+
+def bitsandbytes() -> str:
+    lines = (ROOT / "requirements-train.txt").read_text(encoding="utf-8").splitlines()
+    return next(str(Requirement(line).specifier) for line in lines if line.startswith("bitsandbytes"))
 
 
 def test_debian_packages_are_one_a_line(written):
@@ -228,3 +235,5 @@ def test_every_hardware_of_the_hub_can_be_chosen(tmp_path):
         write_space("ada/momo", tmp_path / "out", flavour.value, replace=True)
         cpu = "whl/cpu" in (tmp_path / "out" / "requirements.txt").read_text()
         assert cpu == flavour.value.startswith("cpu")
+        own_card = not cpu and flavour.value != "zero-a10g"  # there 8 and 4 bits must be possible
+        assert needs(tmp_path / "out").get("bitsandbytes") == (bitsandbytes() if own_card else None)
