@@ -225,6 +225,8 @@ def test_what_the_dockerfile_makes_answers_about_a_picture(
     tmp_path: Path,
 ) -> None:
     place, environment = image
+    app = place / "opt" / "llava-tuning"
+    assert (app / "assets" / "samples").is_dir() and not list(app.rglob("*.safetensors"))
     said = dict(steps())
     assert said["USER"] == "1000:1000"
     port, writable = str(find_free_port()), tmp_path / "writable"
