@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from llava_tuning.deployment.folder import new_folder, requirements, write_app
-from llava_tuning.deployment.source import ModelSource, find_source
+from llava_tuning.deployment.source import ModelSource, find_source, introduction
 from llava_tuning.errors import UserError
 from llava_tuning.inference.memory_modes import BITSANDBYTES
 
@@ -17,9 +17,9 @@ USER_VARIABLE, TOKEN_VARIABLE = "OPENXLAB_USER", "OPENXLAB_TOKEN"
 _HELPER = f'!f() {{ echo "username=${USER_VARIABLE}"; echo "password=${TOKEN_VARIABLE}"; }}; f'
 _TEXT = """# {title}
 
-Ask about pictures: {name}, trained with LLaVA Tuning. OpenXLab starts `app.py`, which listens at port 7860.
+{what}: {name}, trained with LLaVA Tuning. OpenXLab starts `app.py`, which listens at port 7860.
 
-可以就图片提问的助手，用 LLaVA Tuning 训练。OpenXLab 会运行 `app.py`，端口为 7860。
+{what_zh}，用 LLaVA Tuning 训练。OpenXLab 会运行 `app.py`，端口为 7860。
 
 | variable 环境变量 | what it does 作用 |
 |---|---|
@@ -48,7 +48,8 @@ def write_openxlab(model: str, out: Path, title: str | None = None, replace: boo
     source = find_source(model)
     with new_folder(out, replace) as folder:
         write_app(folder, source, "openxlab")
-        text = _TEXT.format(title=title or f"LLaVA Tuning · {source.name}", name=source.name)
+        title = title or f"LLaVA Tuning · {source.name}"
+        text = _TEXT.format(title=title, name=source.name, **introduction(source))
         (folder / "README.md").write_text(text, encoding="utf-8")
         needs = requirements(cpu=False, replaced=(BITSANDBYTES,))  # for whatever card it gives
         (folder / "requirements.txt").write_text(needs, encoding="utf-8")

@@ -12,12 +12,13 @@ from llava_tuning.models.hub import HUB_ID
 class ModelSource:
     """A model `directory` to copy, or a `repository` (owner/name) of the platform's hub: one of them.
 
-    `name` is what the page calls it.
+    `name` is what the page calls it. `sees`: it is not known to be a text model.
     """
 
     name: str
     directory: Path | None = None
     repository: str | None = None
+    sees: bool = True
 
 
 def find_source(model: str) -> ModelSource:
@@ -35,6 +36,14 @@ def find_source(model: str) -> ModelSource:
     if HUB_ID.fullmatch(model) and not path.exists() and not path.parent.is_dir():
         return ModelSource(path.name, repository=model)
     directory = resolve_model(model)
-    check_model_directory(directory)
+    sees = check_model_directory(directory) == "llava"
     Checkpoint(directory)  # what is cut off or missing is named here, not when the platform starts the app
-    return ModelSource(DEFAULT_NAME if model == DEFAULT_NAME else directory.resolve().name, directory)
+    name = DEFAULT_NAME if model == DEFAULT_NAME else directory.resolve().name
+    return ModelSource(name, directory, sees=sees)
+
+
+def introduction(source: ModelSource) -> dict[str, str]:
+    """What a folder's README says of it first, in English (`what`) and Chinese (`what_zh`)."""
+    if source.sees:
+        return {"what": "Ask about pictures", "what_zh": "可以就图片提问的助手"}
+    return {"what": "Chat", "what_zh": "可以聊天的助手"}

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from llava_tuning.deployment.folder import new_folder, pinned_version, requirements, write_app
-from llava_tuning.deployment.source import ModelSource, find_source
+from llava_tuning.deployment.source import ModelSource, find_source, introduction
 from llava_tuning.errors import UserError
 from llava_tuning.inference.memory_modes import BITSANDBYTES
 from llava_tuning.models.default import DEFAULT_NAME
@@ -25,9 +25,9 @@ START_TIMEOUT = "1h"  # the hub's own 30 minutes are little for a download of we
 _TEXT = """
 # {title}
 
-Ask about pictures: {name}, deployed with LLaVA Tuning. Programs are answered too, by OpenAI's API at `/v1`.
+{what}: {name}, deployed with LLaVA Tuning. Programs are answered too, by OpenAI's API at `/v1`.
 
-可以就图片提问的助手，用 LLaVA Tuning 部署；程序也可通过 `/v1`（OpenAI 接口）提问。
+{what_zh}，用 LLaVA Tuning 部署；程序也可通过 `/v1`（OpenAI 接口）提问。
 
 Settings → Variables and secrets:
 
@@ -174,11 +174,11 @@ def _card(source: ModelSource, hardware: str, title: str, licence: str) -> str:
         "app_file": "app.py",
         "pinned": False,
         "license": licence,
-        "short_description": "An assistant that can see",
+        "short_description": "An assistant that can see" if source.sees else "An assistant",
         "suggested_hardware": hardware,
         "startup_duration_timeout": START_TIMEOUT,
     }
     if source.repository is not None:
         fields |= {"models": [source.repository], "preload_from_hub": [source.repository]}
     front = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n{_TEXT.format(title=title, name=source.name)}"
+    return f"---\n{front}---\n{_TEXT.format(title=title, name=source.name, **introduction(source))}"

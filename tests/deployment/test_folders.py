@@ -103,6 +103,18 @@ def bitsandbytes() -> str:
     return next(str(Requirement(line).specifier) for line in lines if line.startswith("bitsandbytes"))
 
 
+def test_visitors_of_a_text_model_are_not_promised_eyes(momo, tmp_path):
+    blind = tmp_path / "blind"
+    shutil.copytree(momo, blind)
+    (blind / "config.json").write_text('{"model_type": "llama"}')
+    for write, name in ((write_space, "space"), (write_openxlab, "openxlab")):
+        for model, sees in ((momo, True), (blind, False)):
+            write(str(model), tmp_path / name, replace=True)
+            text = (tmp_path / name / "README.md").read_text(encoding="utf-8")
+            assert [word in text for word in ("Ask about pictures", "图片")] == [sees, sees]
+            assert ("can see" in text) == (sees and name == "space")
+
+
 def test_debian_packages_are_one_a_line(written):
     packages = (written / "packages.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", line) for line in packages)
