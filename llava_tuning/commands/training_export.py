@@ -89,6 +89,10 @@ def _export_gguf(source: str, out: Path, dtype: str) -> None:
     files = export_gguf(directory, out, name, dtype)
     seen = f" and {files.mmproj}: give it to llama.cpp with --mmproj" if files.mmproj else ""
     typer.echo(f"wrote {files.model}{seen}")
+    if files.mmproj:
+        typer.echo(
+            "pictures: llama.cpp shifts their patches until one line of it is changed; docs/serving.md"
+        )
 
 
 def merge(

@@ -293,10 +293,17 @@ def test_missing_weight_is_named(default_model: Path, tmp_path: Path) -> None:
         export_gguf(directory, tmp_path / "out", "demo")
 
 
+def test_command_says_what_llama_cpp_needs_for_pictures(default_model: Path, tmp_path: Path) -> None:
+    arguments = ["export", str(default_model), "--format", "gguf", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli._build(), arguments)
+    assert result.exit_code == 0 and "docs/serving.md" in result.output
+
+
 def test_command_writes_a_text_model_as_one_file(tiny_llama: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["export", str(tiny_llama), "--format", "gguf", "--out", str(out)]
     result = CliRunner().invoke(cli._build(), arguments)
     assert result.exit_code == 0, result.output
+    assert "docs/serving.md" not in result.output
     assert sorted(file.name for file in out.iterdir()) == ["provenance.json", "tiny-BF16.gguf"]
     assert CliRunner().invoke(cli._build(), [*arguments, "--dtype", "q4_k"]).exit_code == 2
