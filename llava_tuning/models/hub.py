@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from llava_tuning.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_ADAPTER = "adapter_model.bin"  # peft's, before it wrote safetensors
 _ALWAYS = ["*.json", "tokenizer.model", "*.jinja"]
 
 
@@ -104,9 +105,21 @@ def _download(repo_id: str, revision: str | None) -> tuple[Path, str]:
         except Exception:
             raise unreachable from None
         return Path(local), Path(local).name
-    has_safetensors = any(sibling.rfilename.endswith(".safetensors") for sibling in info.siblings or [])
-    # Old repositories hold the same weights in both formats; one is enough.
-    weights = "*.safetensors" if has_safetensors else "pytorch_model*.bin"
+    weights = _weights([sibling.rfilename for sibling in info.siblings or []])
     # By the name that was asked for, not by its commit: only so does the hub's cache find it again offline.
-    local = snapshot_download(repo_id, revision=revision, allow_patterns=[*_ALWAYS, weights])
+    local = snapshot_download(repo_id, revision=revision, allow_patterns=[*_ALWAYS, *weights])
     return Path(local), Path(local).name
+
+
+def _weights(names: list[str]) -> list[str]:
+    """The files with weights; where a folder has them in both formats, as old ones do, one is enough.
+
+    Folder by folder: XTuner's projector and adapters lie in folders, and need not have the same format.
+    """
+    chosen = []
+    for folder in {PurePosixPath(name).parent for name in names}:
+        files = [path for path in map(PurePosixPath, names) if path.parent == folder]
+        safe = [path for path in files if path.suffix == ".safetensors"]
+        pickles = [path for path in files if path.match("pytorch_model*.bin") or path.name == _ADAPTER]
+        chosen += [str(path) for path in safe or pickles]
+    return chosen

@@ -20,7 +20,7 @@ from safetensors.torch import load
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.checkpoints import Checkpoint
-from llava_tuning.models.hub import check_model_repository
+from llava_tuning.models.hub import check_model_repository, download
 from llava_tuning.models.prepare import prepare
 from llava_tuning.models.provenance import read_provenance
 
@@ -122,6 +122,20 @@ def test_a_repository_with_pickles_alone_is_fetched(hub: Hub, tiny_llama: Path, 
     hub.files["pytorch_model.bin"] = buffer.getvalue()
     found, expected = dict(Checkpoint(prepare("org/tiny", tmp_path / "out"))), dict(Checkpoint(tiny_llama))
     assert all(found[name].equal(expected[name]) for name in expected)
+
+
+def test_each_folder_of_xtuners_format_is_fetched_in_the_format_that_it_has(hub: Hub) -> None:
+    parts = {
+        "projector/model.safetensors": True,
+        "projector/pytorch_model.bin": False,  # once more
+        "llm_adapter/adapter_model.bin": True,
+        "visual_encoder_adapter/adapter_model.safetensors": True,
+        "visual_encoder_adapter/training_args.bin": False,
+        "projector/modeling_projector.py": False,
+    }
+    hub.files |= dict.fromkeys(parts, b"weights")
+    directory, _ = download("org/tiny")
+    assert {name: (directory / name).is_file() for name in parts} == parts
 
 
 @pytest.mark.parametrize(
