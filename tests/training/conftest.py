@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from peft.tuners.lora import LoraLayer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPVisionConfig,
@@ -146,6 +147,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def texts_and_pictures(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """14 records, ten of them of text only and of very different lengths, so many rows hold no picture."""
+    pictures = json.loads((data / "finetune.json").read_text(encoding="utf-8"))[:4]
+    texts = json.loads((data / "texts.json").read_text(encoding="utf-8"))
+    rows = []
+    for i in range(10):
+        turns = [
+            {"from": "human", "value": f"Count to {i}."},
+            {"from": "gpt", "value": f"{i}, " * 12 * i + "."},
+        ]
+        rows.append({**texts[0], "id": f"count-{i}", "conversations": turns})
+    path = tmp_path_factory.mktemp("ragged") / "data.json"
+    path.write_text(json.dumps([*rows, *pictures]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
 def settings(llm: Path, vision_tower: Path, data: Path) -> Callable[..., list[str]]:
     """`NAME=VALUE` overrides that put the tiny base models and data into any of the project's configs."""
 
@@ -216,9 +234,10 @@ def build(load_config: Callable[..., Config]) -> Callable[..., Any]:
         config.model.llm.load_in_4bit = four_bit
         torch.manual_seed(2)
         model: Any = BUILDER.build(config.model).train()
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.05)  # at its zero the adapter would do nothing
+        for part in model.modules():
+            if isinstance(part, LoraLayer):  # at its zero the adapter would do nothing
+                for name, linear in part.lora_B.items():
+                    torch.nn.init.normal_(linear.weight, std=0.2 / part.scaling[name])
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
