@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from exactness import assert_same, named
 from torch.nn import functional
 
 from llava_tuning.training.attention import Layout, packed_attention
@@ -59,9 +60,8 @@ def test_a_packed_row_equals_its_samples(heads: int, groups: int, size: int, pad
         row.requires_grad_()
     found, _ = packed_attention(torch.nn.Identity(), *rows, layout=layout(starts, padded), scaling=size**-0.5)
     expected = one_by_one(rows, starts)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    for mine, other in zip(gradients(found, rows), gradients(expected, rows), strict=True):
-        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+    mine, other = ([output, *gradients(output, rows)] for output in (found, expected))
+    assert_same(named(mine), named(other))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

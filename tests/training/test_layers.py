@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from exactness import assert_same, step_of
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn import functional
 
@@ -53,13 +54,6 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def run(model: Any, row: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
-    model.zero_grad()
-    loss = model(row)["loss"]
-    loss.backward()
-    return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
-
 @pytest.mark.parametrize(
     ("kind", "checkpointing"),
     [
@@ -81,11 +75,8 @@ def test_compiling_changes_nothing_and_happens_once(
     )
     counts = []
     for row in rows:
-        expected, found = run(plain, row), run(compiled, row)
-        assert found[0] == pytest.approx(expected[0], rel=1e-5)
-        assert set(found[1]) == set(expected[1])
-        for name, grad in expected[1].items():
-            torch.testing.assert_close(found[1][name], grad, rtol=1e-4, atol=1e-6)
+        expected, found = (step_of(model, model(row)["loss"]) for model in (plain, compiled))
+        assert_same(found, expected)
         counts.append(len(graphs))
     assert graphs and counts[1] == counts[-1]  # both layouts have come up by the second row
 
