@@ -210,6 +210,8 @@ def export_parts(work_dir: str | Path, out: str | Path, checkpoint: str | Path |
     )
     vision.to(torch.bfloat16).save_pretrained(out / "vision_tower")
     load_image_processor(config.vision_tower).save_pretrained(out / "vision_tower")
+    for folder in (out, out / "vision_tower"):
+        let_others_read(folder)
     write_provenance(out, _provenance(config, work_dir, chosen))
     return out
 

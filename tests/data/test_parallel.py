@@ -56,4 +56,4 @@ def test_processes_draw_the_same_pictures(tmp_path: Path, request: pytest.Fixtur
 
     alone = draw(tmp_path / "one")
     request.getfixturevalue("two_cores")
-    assert len(alone) == 125 and draw(tmp_path / "two") == alone
+    assert len(alone) == 126 and draw(tmp_path / "two") == alone

@@ -209,6 +209,7 @@ def test_the_parts_make_the_same_model_again(
     exported: Callable[[str], Path], run: str, request: pytest.FixtureRequest, llm: Path, tmp_path: Path
 ) -> None:
     parts = export_parts(request.getfixturevalue(run), tmp_path / "parts")
+    assert {oct(file.stat().st_mode & 0o777) for file in parts.rglob("*.safetensors")} == {"0o644"}
     base = LlamaForCausalLM.from_pretrained(llm, dtype=torch.float32)
     merged = PeftModel.from_pretrained(base, parts / "llm_adapter").merge_and_unload()
     again, _ = assemble(

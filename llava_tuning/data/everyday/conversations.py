@@ -41,9 +41,10 @@ def write_conversations(
 
     Styles whose titles are noisy (`names.NOISY`) are left out.
 
-    Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it), `names.json`
-    (of pictures of one thing, what it is and nothing else: short, so that a name is learnt from many pictures),
-    `limits.json` (photographs, which it declines to name, and open questions in Chinese) and `images/`.
+    Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it),
+    `names.json` (of pictures of one thing, what it is and nothing else: short, so that a name is learnt from
+    many pictures), `limits.json` (photographs, which it declines to name, and open questions in Chinese) and
+    `images/`.
     Where both languages are asked for, they take turns. Several processes draw, see `on_all_cores` for
     scripts that call this.
 

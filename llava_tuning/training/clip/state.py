@@ -12,6 +12,7 @@ from transformers import CLIPModel, CLIPVisionModel
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
+from llava_tuning.models.directory import let_others_read
 from llava_tuning.training.clip.settings import ClipSettings
 
 STATE_FILE = "train_state.pt"
@@ -68,6 +69,7 @@ def save_tower(
     target = getattr(tower, "vision_model", tower)
     target.load_state_dict(source.state_dict(), strict=True)
     tower.to(torch.bfloat16).save_pretrained(out)
+    let_others_read(out)
     processor.save_pretrained(out)
     about = {"settings": asdict(settings), "pictures": pictures, **scores}
     (out / "train_clip.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
