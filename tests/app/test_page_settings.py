@@ -50,7 +50,7 @@ def test_the_system_prompt_and_the_penalty_change_the_answer(open_chat):
     said = []
     for name, value in (("max-length", 24), ("system", "You are a pirate called Momo."), ("penalty", 1.9)):
         chat.set(name, value)
-        chat.ask("Who are you?")
+        chat.ask("Tell me a short story about a fox.")
         said.append(chat.answer())
         chat.begin_anew()
     assert len(set(said)) == 3

@@ -67,7 +67,7 @@ def test_a_step_of_few_samples_waits_for_the_cpu(row: dict[str, Any]) -> None:
     assert sum(took) / TIMED == pytest.approx(row["seconds_a_step"], rel=0.15)
 
 
-@pytest.mark.parametrize("row", SMALL, ids=lambda row: row["task"])
+@pytest.mark.parametrize("row", SMALL, ids=lambda row: f"{row['task']}, {row['tokens']} tokens")
 def test_a_step_of_a_small_model_waits_for_the_cpu(row: dict[str, Any]) -> None:
     task = Task("pretrain", "frozen") if row["task"] == "pretrain" else Task("finetune", "lora", 16, 64)
     tokens, samples = row["tokens"], row["batch"]
