@@ -5,8 +5,8 @@
 #     --set vision_tower=bundled/encoder \
 #     --set projector_checkpoint=bundled/pretrain/iter_2154.pth
 #
-# One step of `make -f assets/demo/Makefile`. Measured on one H100: 0.28 s a step (median 0.24), 39 GiB of memory, one and a
-# half to three minutes of compiling first; smaller GPUs compute layers twice.
+# One step of `make -f assets/demo/Makefile`. Measured on one H100: 0.27 s a step (median 0.24), 39 GiB of memory, about one and
+# a half minutes of compiling first; smaller GPUs compute layers twice.
 # Rank 16 keeps the adapter below 10 MB.
 _base_ = ["../_base_/llava_finetune.py"]
 

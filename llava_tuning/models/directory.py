@@ -38,6 +38,6 @@ def complete_or_not_at_all(out: Path) -> Iterator[Path]:
 
 
 def let_others_read(directory: Path) -> None:
-    """Weights get the permissions that the files beside them have: safetensors lets only their owner read."""
+    """Let everyone read the weights: safetensors lets only their owner."""
     for file in directory.glob("*.safetensors"):
         file.chmod(0o644)

@@ -192,9 +192,9 @@ LAUNCH_S = 0.0014
 LAUNCH_ADAPTED_S = 0.0023  # with LoRA
 USABLE = 0.94  # of a card's memory, as `Recompute` takes it
 # Useful TFLOP/s over the data sheet's, measured on an H100 (benchmarks/results), with a hidden size of 2048.
-# Narrower layers read and write more for each product: NARROW is fitted to stage 2 of the embedded model,
-# 65,533 tokens a step.
-WIDE, NARROW = 2048, 0.68
+# Narrower layers read and write more for each product: the cost is fitted to one row, stage 2 of the
+# embedded model (576 wide, 65,533 tokens a step), and a guess between that and 2048.
+REFERENCE_WIDTH, NARROW_COST = 2048, 0.68
 SHARE = {
     "pretrain": 528 / 989,
     "pretrain, float8 backward": 613 / 989,
@@ -230,7 +230,7 @@ def layers_recomputed(training: Training, load: Load, gib: float, processes: int
 def seconds(training: Training, load: Load, card: Card, recomputed: float = 0.0, steps: float = 1.0) -> float:
     """How long `load` takes on a card in `steps` steps, when input and several processes cost nothing."""
     busy = flop(training, load, recomputed) / (SHARE[training.kind] * card.tflop_per_s * 1e12)
-    busy *= 1 + NARROW * max(0.0, WIDE / training.text.hidden_size - 1)
+    busy *= 1 + NARROW_COST * max(0.0, REFERENCE_WIDTH / training.text.hidden_size - 1)
     return max(busy, steps * _launches(training, recomputed))
 
 

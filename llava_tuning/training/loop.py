@@ -70,6 +70,7 @@ class TokenMeanLoop(BaseLoop):
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         self._batches = self._from_here()
+        self.runner.model.train()  # parts that were loaded are in the other mode, below a root that is not
         while self._iter < self.max_iters and not self.stop_training:
             self._run_update()
         self.runner.call_hook("after_train_epoch")
@@ -147,7 +148,7 @@ class TokenMeanLoop(BaseLoop):
         if not (model.training and getattr(model, "module", model).training):
             model.train()
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
-        outputs = self.runner.model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
+        outputs = model.train_step(batch, optim_wrapper=self.runner.optim_wrapper)
         if shown is not None:
             loss = outputs["loss"].detach() * shown
             all_reduce(loss, op="mean")

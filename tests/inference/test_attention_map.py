@@ -81,7 +81,7 @@ def test_it_looks_where_the_shape_is(seeing, corner):
 
     shape, blank = look(picture(corner)), look(picture())
     assert max(shape, key=shape.__getitem__) == corner
-    assert shape[corner] > 2 * blank[corner]
+    assert shape[corner] > 2 * blank[corner]  # 2.3 times at least, in the top left corner
 
 
 def test_each_picture_of_the_conversation_has_weights_of_its_own(seeing):

@@ -68,7 +68,7 @@ def test_a_step_of_few_samples_waits_for_the_cpu(row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("row", SMALL, ids=lambda row: f"{row['task']}, {row['tokens']} tokens")
-def test_a_step_of_a_small_model_waits_for_the_cpu(row: dict[str, Any]) -> None:
+def test_a_step_of_a_small_model_is_predicted(row: dict[str, Any]) -> None:
     task = Task("pretrain", "frozen") if row["task"] == "pretrain" else Task("finetune", "lora", 16, 64)
     tokens, samples = row["tokens"], row["batch"]
     load = Load(tokens, tokens**2 / samples, tokens / 4, samples)

@@ -125,7 +125,7 @@ class _Composer:
         turn = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
         self._draw(image, row)
         caption = make_record(f"{name}-caption", image, [turn])
-        return caption, conversation, _name(f"{name}-name", image, asker, row)
+        return caption, conversation, _name_record(f"{name}-name", image, asker, row)
 
     def _draw(self, image: str, row: Sequence[EverydayPicture]) -> None:
         rng = random.Random(image)
@@ -136,7 +136,7 @@ class _Composer:
         compose(things, rng, self.size).save(self.out / image, compress_level=6)
 
 
-def _name(key: str, image: str, asker: Asker, row: Sequence[EverydayPicture]) -> Record | None:
+def _name_record(key: str, image: str, asker: Asker, row: Sequence[EverydayPicture]) -> Record | None:
     """What the one thing is, in words that are chosen by `key` alone; None where there are several."""
     if len(row) > 1:
         return None
