@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
 import torch
 from exactness import TOLERANCE, Named, assert_same, step_of
 from mmengine.config import Config
+from peft.tuners.lora import LoraLayer
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
@@ -45,6 +47,11 @@ def reference(model: LeanLLaVAModel, load_config: Callable[..., Config]) -> Llav
     parts = copy.deepcopy(model)
     llm = parts.language_model()
     vision = parts.visual_encoder.get_base_model() if parts.use_visual_encoder_lora else parts.visual_encoder
+    for layer in chain(llm.modules(), vision.modules()):
+        if isinstance(layer, LoraLayer):  # computes as peft has it, not as this project does
+            layer.__class__ = next(
+                kind for kind in type(layer).__mro__ if kind.__module__.startswith("peft.")
+            )
     projector = {name.removeprefix("model."): value for name, value in parts.projector.state_dict().items()}
     tokenizer = AutoTokenizer.from_pretrained(config.llm)
     return assemble(llm, vision, projector, tokenizer, load_image_processor(config.vision_tower))[0]
