@@ -54,6 +54,7 @@ def fit_to_machine(
         config.model_wrapper_cfg = {
             "type": "MMDistributedDataParallel",
             "broadcast_buffers": False,
+            "gradient_as_bucket_view": True,  # else each gradient is held twice, and copied back
             # The vision tower's adapters go unused in its last layer, and everywhere in a batch of text only.
             "find_unused_parameters": config.visual_encoder_lora is not None,
             **({} if cuda else {"device_ids": None}),  # mmengine's default names a GPU

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -17,6 +19,21 @@ from torch.utils.data import DataLoader
 from llava_tuning.training.packing import TokenBudgetBatchSampler
 from llava_tuning.training.position import Layout, Position
 from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
+
+END = object()  # after the last item
+
+
+def read_ahead(items: Iterator[Any], count: int = 1) -> Iterator[Any]:
+    """`items` in their order; a thread asks for the next `count` while one is used.
+
+    A loader's workers have their batches ready, but handing one over takes Python's lock, which a step that
+    starts thousands of kernels rarely lets go; and after it, the GPU waits.
+    """
+    with ThreadPoolExecutor(1, "read ahead") as thread:
+        asked: deque[Future[Any]] = deque(thread.submit(next, items, END) for _ in range(count))
+        while (item := asked.popleft().result()) is not END:
+            asked.append(thread.submit(next, items, END))
+            yield item
 
 
 class TokenMeanLoop(BaseLoop):
@@ -106,14 +123,18 @@ class TokenMeanLoop(BaseLoop):
             pin_memory=loader.pin_memory,
             worker_init_fn=loader.worker_init_fn,
         )
-        return chain(rest, self._epochs(epoch + 1))
+        return chain(self._read(rest), self._epochs(epoch + 1))
+
+    def _read(self, loader: DataLoader[Any]) -> Iterator[Any]:
+        """An epoch's batches. Its workers start here, not in a thread beside a step."""
+        return read_ahead(iter(loader), self.runner.cfg.get("accumulative_counts", 1))
 
     def _epochs(self, epoch: int, skipped: int = 0) -> Iterator[Any]:
         while True:
             batches: Any = self.dataloader.batch_sampler
             if hasattr(batches.sampler, "set_epoch"):
                 batches.sampler.set_epoch(epoch)
-            for batch in self.dataloader:
+            for batch in self._read(self.dataloader):
                 if skipped > 0:
                     skipped -= 1
                 else:

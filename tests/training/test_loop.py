@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from torch import nn
 
-from llava_tuning.training.loop import TokenMeanLoop
+from llava_tuning.errors import UserError
+from llava_tuning.training.loop import TokenMeanLoop, read_ahead
 
 
 class Recorder(nn.Module):
@@ -50,3 +53,30 @@ def test_what_was_loaded_in_the_other_mode_trains_from_the_first_step(
     monkeypatch.setattr(loop, "_from_here", lambda: iter([{"data": {"targets": [1]}}]))
     loop.run()
     assert model.found == [True] and part.training and part[0].training
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_next_batch_is_asked_for_while_a_step_runs(count: int) -> None:
+    asked = [Event() for _ in range(6)]
+
+    def batches() -> Iterator[int]:
+        for number, event in enumerate(asked):
+            event.set()
+            yield number
+
+    seen = []
+    for number in read_ahead(batches(), count):
+        seen.append(number)
+        assert all(event.wait(60) for event in asked[: number + count + 1])
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def test_batches_before_a_bad_one_are_trained_on_first() -> None:
+    def batches() -> Iterator[int]:
+        yield from (1, 2)
+        raise UserError("a picture is broken")
+
+    ahead = read_ahead(batches(), 3)
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(UserError, match="a picture is broken"):
+        next(ahead)
