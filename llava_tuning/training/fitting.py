@@ -23,7 +23,7 @@ def fit_to_machine(
     lengths: Sequence[int],
     records: int | None = None,
     world_size: int = 1,
-    deepspeed: bool = False,
+    deepspeed: str | None = None,
     float8: bool = False,
 ) -> Config:
     """Precision, backend, batches and the schedule in steps.
@@ -31,6 +31,7 @@ def fit_to_machine(
     Args:
         lengths: tokens of each sample, or of some drawn at random.
         records: number of samples; as many as there are lengths when None.
+        deepspeed: a strategy's name, or a JSON file's.
         float8: whether the GPU multiplies in 8-bit floating point.
     """
     cuda = torch.cuda.is_available()
@@ -72,12 +73,13 @@ def fit_to_machine(
             "max_tokens": config.batch_tokens,
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
-    # Not tried: compiling under DeepSpeed.
     adapted = config.llm_lora is not None or config.visual_encoder_lora is not None
     enough = ADAPTED_COMPILED_FROM if adapted else COMPILED_FROM
-    config.model.compile_layers = config.compile_layers and not deepspeed and total >= enough
+    # Under DeepSpeed, compiling was tried with full finetuning and this strategy alone.
+    tried = deepspeed is None or (deepspeed == "zero2" and full)
+    config.model.compile_layers = config.compile_layers and tried and total >= enough
     if config.frozen_fp8 == "auto":  # interpreted, conversions would take longer than the products save
-        config.frozen_fp8 = "backward" if float8 and config.model.compile_layers else False
+        config.frozen_fp8 = "backward" if float8 and config.model.compile_layers and not deepspeed else False
     config.model.frozen_fp8 = config.frozen_fp8
     config.train_cfg.max_iters = total
     config.param_scheduler = schedule(total, config.warmup_ratio)

@@ -99,7 +99,7 @@ def train(
         records = len(samples.lengths)
         preflight.check_machine(config, samples.lengths, deepspeed is not None)
     float8 = has_float8() if card is None or chosen is None else chosen.float8
-    fit_to_machine(config, samples.lengths, records, world_size, deepspeed is not None, float8)
+    fit_to_machine(config, samples.lengths, records, world_size, deepspeed, float8)
     if checkpoint is not None and checkpoint.is_file():
         print(_go_on(config, checkpoint, samples.lengths, world_size), flush=True)
     steps = config.train_cfg.max_iters

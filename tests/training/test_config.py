@@ -183,7 +183,27 @@ def test_a_short_run_is_not_compiled() -> None:
             config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"), {"max_steps": steps}
         )
         assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled
-    assert fit_to_machine(config, [100] * 33, deepspeed=True).model.compile_layers is False
+
+
+@pytest.mark.parametrize(
+    ("what", "strategy", "compiled"),
+    [
+        ("finetune", None, True),
+        ("finetune", "zero2", True),
+        ("finetune", "zero3", False),
+        ("finetune", "my_strategy.json", False),
+        ("lora", "zero2", False),
+    ],
+)
+def test_under_deepspeed_only_what_was_tried_is_compiled(
+    what: str, strategy: str | None, compiled: bool
+) -> None:
+    lora = "lora_" if what == "lora" else ""
+    name = f"llava_internlm2_chat_1_8b_{lora}clip_vit_large_p14_336_e1_gpu8_finetune"
+    config = load_settings(config_path(name), {"max_steps": 2000})
+    fit_to_machine(config, [100] * 33, deepspeed=strategy, float8=True)
+    assert config.model.compile_layers is compiled
+    assert config.frozen_fp8 == (False if strategy else "backward")
 
 
 @pytest.mark.parametrize(
