@@ -158,6 +158,7 @@ class Run:
             "samples_per_s": round(per_second, 2),
             "samples_per_s_and_gpu": round(per_second / len(self.gpus), 2),
             "tokens_per_s": round(sum(row["tokens"] for row in counted) / seconds),
+            "median_step_s": round(typical, 4),
             "waited": round(sum(row["waited"] for row in counted) / seconds, 4),
             "peak_gib": rows[-1]["memory_gib"],
             "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
