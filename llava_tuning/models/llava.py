@@ -198,8 +198,14 @@ def save_llava(
     model.save_pretrained(out, state_dict=weights, max_shard_size=max_shard_size)
     let_others_read(out)  # a container's user, for one
     processor.save_pretrained(out)
-    text = json.loads((out / "config.json").read_text(encoding="utf-8"))["text_config"]
-    rewrite_json(out / "config.json", text_config={**text, **flat_rope(text["rope_parameters"])})
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    text = config["text_config"]
+    rewrite_json(
+        out / "config.json",
+        text_config={**text, **flat_rope(text["rope_parameters"])},
+        # LMDeploy puts pictures where this token is, or else where the tokenizer's is, which may end turns.
+        pad_token_id=config["image_token_index"],
+    )
     name_tokenizer_class(out)
     # A preprocessor file of its own beside processor_config.json: other engines look for it.
     processor.image_processor.save_pretrained(out)

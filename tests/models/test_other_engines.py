@@ -1,4 +1,4 @@
-"""What vLLM, LMDeploy and transformers 4 look for in a model directory; docs/serving.md says what was run."""
+"""What other engines look for in a model directory; test_vllm.py and test_lmdeploy.py run two of them."""
 
 from __future__ import annotations
 
@@ -55,3 +55,9 @@ def test_processor_says_what_engines_count_picture_tokens_by(default_model: Path
     picture = json.loads((default_model / "preprocessor_config.json").read_text())
     assert picture["do_pad"] and picture["crop_size"] == {"height": 112, "width": 112}
     assert config["image_seq_length"] == (112 // 14) ** 2
+
+
+def test_no_token_of_the_text_stands_for_a_picture(default_model: Path) -> None:
+    """LMDeploy puts pictures where the padding token is; the tokenizer's own ends each turn here."""
+    config = json.loads((default_model / "config.json").read_text())
+    assert config["pad_token_id"] == config["image_token_index"] != config["text_config"]["pad_token_id"]
