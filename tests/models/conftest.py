@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from engine_cases import Case, Computed
 
 REFERENCE = Path(__file__).resolve().parents[2] / ".." / "shared" / "internlm2"
 
@@ -54,3 +58,19 @@ def chat_golden(reference: Path) -> list[dict]:
 def token_golden(reference: Path) -> list[dict]:
     lines = (reference / "tokenizer_golden.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """What other engines are asked."""
+    from engine_cases import write_cases
+
+    return write_cases(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def computed(default_model: Path, asked: list[Case]) -> list[Computed]:
+    """What this project computes for it."""
+    from engine_cases import compute_here
+
+    return compute_here(default_model, asked)
