@@ -62,17 +62,21 @@ _Skill = Callable[[Scene, random.Random], list[_Asked]]
 
 
 def captions(scene: Scene, language: Language = "en") -> list[str]:
-    """True descriptions of the whole scene in several wordings."""
+    """True descriptions of the whole scene in several wordings; things are named from left to right.
+
+    A model can learn an order that the picture shows; from another it only learns to lose track.
+    """
     words = WORDS[language]
     rng = scene.rng("captions")
-    plain = words.listing(_grouped(scene.objects, sizes=False))
-    sized = words.listing(_grouped(scene.objects, sizes=True))
+    objects = sorted(scene.objects, key=lambda o: o.x)
+    plain = words.listing(_grouped(objects, sizes=False))
+    sized = words.listing(_grouped(objects, sizes=True))
     number = len(scene.objects)
     facts = {
         "plain": plain,
         "sized": sized,
         "Plain": f"{plain[0].upper()}{plain[1:]}",
-        "is_are": "is" if number == 1 or _grouped(scene.objects, sizes=False)[0][1] == 1 else "are",
+        "is_are": "is" if number == 1 or _grouped(objects, sizes=False)[0][1] == 1 else "are",
         "objects": words.objects(number),
     }
     found = [wording.format(**facts) for wording in words.captions]

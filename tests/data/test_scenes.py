@@ -210,6 +210,21 @@ def test_captions_name_exactly_the_objects():
             assert not re.search(r"\ba [aeiou]|crosss", caption, re.IGNORECASE)
 
 
+def test_captions_go_from_left_to_right():
+    """Pluralised kinds at the place of their leftmost thing; a relation of two is told as it stands."""
+    for drawn in MANY[:300]:
+        from_the_left = list(dict.fromkeys(o.name for o in sorted(drawn.objects, key=lambda o: o.x)))
+        for language, names in (("en", from_the_left), ("zh", [_in_chinese(n) for n in from_the_left])):
+            first = captions(drawn, language)[0]
+            assert sorted(names, key=first.index) == names, first
+
+
+def _in_chinese(name: str) -> str:
+    colour, shape = name.split()
+    of = {english: chinese for chinese, english in _ZH.items()}
+    return of[colour] + of[shape]
+
+
 def test_a_longer_set_begins_with_the_shorter_one(tmp_path: Path):
     write_scenes(tmp_path / "short", 5, seed=2, size=64)
     write_scenes(tmp_path / "long", 12, seed=2, size=64)
