@@ -9,11 +9,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from long_answers import LONG
 
 ROOT = Path(__file__).parents[2]
 CIRCLE = ROOT / "assets" / "samples" / "red_circle.png"
 CAPITAL = "What is the capital of France?"
-STORY = "Write a long story about a lighthouse keeper."
 
 pytestmark = pytest.mark.browser
 
@@ -148,7 +148,7 @@ def test_stop_ends_both_answers(compare, app):
     page.click("#lt-compare-settings button")
     page.fill("#lt-compare-length input[type=number]", "1024")
     page.press("#lt-compare-length input[type=number]", "Tab")
-    ask(page, STORY)
+    ask(page, LONG)
     for side in "ab":
         page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").wait_for()
     page.click("#lt-compare-box .stop-button")
@@ -163,14 +163,14 @@ def test_leaving_stops_both_models(compare, app):
     page.click("#lt-compare-settings button")
     page.fill("#lt-compare-length input[type=number]", "1024")
     page.press("#lt-compare-length input[type=number]", "Tab")
-    ask(page, STORY)
+    ask(page, LONG)
     page.locator("#lt-chat-a .bot.message:not(:has(.lt-typing))").wait_for()
     page.context.close()
     app.wait_for_questions(0)
 
 
 def test_leaving_ends_a_file_of_questions(compare, app, tmp_path):
-    rows = [json.dumps({"question": f"{STORY} Number {number}."}) for number in range(20)]
+    rows = [json.dumps({"question": f"{LONG} Number {number}."}) for number in range(20)]
     (tmp_path / "stories.jsonl").write_text("\n".join(rows) + "\n")
     page = compare()
     page.get_by_role("tab", name="A file of questions").click()

@@ -10,8 +10,9 @@ from functools import partial
 
 import openai
 import pytest
+from long_answers import LONG
 
-LONG = [{"role": "user", "content": "Write a long story about a lighthouse keeper."}]
+AT_LENGTH = [{"role": "user", "content": LONG}]
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 
 
@@ -34,7 +35,7 @@ def test_the_front_has_the_model_of_the_server_behind_it(front, app):
 def test_who_leaves_the_front_stops_the_model_behind_it(front, app):
     with openai.OpenAI(base_url=f"{front.url}/v1", api_key="none", max_retries=0) as client:
         stream = client.chat.completions.create(
-            model="default", messages=LONG, temperature=0, max_tokens=4000, stream=True
+            model="default", messages=AT_LENGTH, temperature=0, max_tokens=4000, stream=True
         )
         next(stream)
         app.wait_for_questions(1)
@@ -47,7 +48,7 @@ def test_several_are_answered_at_a_time(front, app):
     """The line is the server's own: the front passes several questions on."""
     with openai.OpenAI(base_url=f"{front.url}/v1", api_key="none", max_retries=0) as client:
         options = {"model": "default", "temperature": 0, "max_tokens": 200}
-        asked = partial(client.chat.completions.create, messages=LONG, **options)
+        asked = partial(client.chat.completions.create, messages=AT_LENGTH, **options)
         threads = [threading.Thread(target=asked) for _ in range(2)]
         for thread in threads:
             thread.start()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from long_answers import LONG
 
 ROOT = Path(__file__).parents[2]
 CIRCLE = str(ROOT / "assets" / "samples" / "red_circle.png")
@@ -89,7 +90,7 @@ def test_the_answer_grows(client):
 
 
 def test_a_cancelled_call_stops_the_model(client, app):
-    job = client.submit("Write a long story about a lighthouse.", max_new_tokens=4000, **GREEDY)
+    job = client.submit(LONG, max_new_tokens=4000, **GREEDY)
     next(iter(job))
     job.cancel()
     assert "Paris" in client.predict("What is the capital of France?", **GREEDY)  # its turn came

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import openai
 import pytest
+from long_answers import LONG
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
-LONG = [{"role": "user", "content": "Write a long story about a lighthouse keeper."}]
+AT_LENGTH = [{"role": "user", "content": LONG}]
 GREEDY = {"model": "default", "temperature": 0}
 
 
@@ -124,7 +125,7 @@ def test_pictures_of_a_conversation_are_seen(client):
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_was_cut_off_says_so(client, name, stream):
-    reply = client.chat.completions.create(messages=LONG, stream=stream, **GREEDY, **{name: 5})
+    reply = client.chat.completions.create(messages=AT_LENGTH, stream=stream, **GREEDY, **{name: 5})
     last = list(reply)[-1] if stream else reply
     assert last.choices[0].finish_reason == "length"
     if not stream:
@@ -143,7 +144,7 @@ def test_a_stop_text_ends_the_answer_before_it(client, stop):
 def test_a_seed_repeats_what_is_drawn(client):
     def draw(seed: int) -> str:
         options = {"temperature": 1.5, "top_p": 1, "max_tokens": 12, "seed": seed}
-        reply = client.chat.completions.create(model="default", messages=LONG, **options)
+        reply = client.chat.completions.create(model="default", messages=AT_LENGTH, **options)
         return str(reply.choices[0].message.content)
 
     assert draw(1) == draw(1) != draw(2)
@@ -167,14 +168,14 @@ def test_special_tokens_that_are_typed_stay_text(client):
 
 
 def test_who_leaves_stops_the_model(client, app):
-    stream = client.chat.completions.create(messages=LONG, max_tokens=4000, stream=True, **GREEDY)
+    stream = client.chat.completions.create(messages=AT_LENGTH, max_tokens=4000, stream=True, **GREEDY)
     next(stream)
     app.wait_for_questions(1)
     stream.close()
     app.wait_for_questions(0)
     # Also where the answer was to come whole.
     connection = http.client.HTTPConnection("127.0.0.1", app.port)
-    body = json.dumps({**GREEDY, "messages": LONG, "max_tokens": 4000})
+    body = json.dumps({**GREEDY, "messages": AT_LENGTH, "max_tokens": 4000})
     connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
     app.wait_for_questions(1)
     connection.close()
@@ -188,7 +189,9 @@ def test_a_full_line_answers_429_and_those_in_line_hear_that_they_wait(app, clie
     streams = []
 
     def ask() -> None:
-        streams.append(client.chat.completions.create(messages=LONG, max_tokens=4000, stream=True, **GREEDY))
+        streams.append(
+            client.chat.completions.create(messages=AT_LENGTH, max_tokens=4000, stream=True, **GREEDY)
+        )
 
     threads = [threading.Thread(target=ask) for _ in range(MAX_WAITING)]
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from long_answers import LONG
 
 from llava_tuning.data.convert import convert_file
 from llava_tuning.data.load import load_records
 
 pytestmark = pytest.mark.browser
-STORY = "Write a long story about a lighthouse keeper."
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_saving_an_empty_conversation_says_that_there_is_nothing(open_chat, kind
 
 
 def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
-    chat.ask(STORY)
+    chat.ask(LONG)
     chat.answers.nth(1).wait_for()
     chat.kept.nth(1).click()
     chat.pictures.first.wait_for()
@@ -123,7 +123,7 @@ def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
 
 
 def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
-    chat.ask(STORY)
+    chat.ask(LONG)
     chat.answers.nth(1).wait_for()
     chat.kept.first.click()
     chat.page.click("#lt-box .stop-button")
@@ -132,12 +132,12 @@ def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
 
 def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
     chat.set("max-length", 2048)
-    chat.ask(STORY)
+    chat.ask(LONG)
     chat.wait_for_kept_part()
     for _ in range(2):  # also when it is kept anew
         chat.page.reload()
         chat.rows.nth(3).wait_for()
-        assert "lighthouse keeper" in chat.rows.nth(2).inner_text()
+        assert LONG in chat.rows.nth(2).inner_text()
         assert "Not finished" in chat.page.locator("#lt-chat .lt-below").nth(1).inner_text()
         assert chat.answer(2)
     chat.set("max-length", 8)
@@ -151,7 +151,7 @@ def busy_model(open_chat):
     """Another visitor, whose long answer holds the model until the page is closed."""
     chat = open_chat()
     chat.set("max-length", 2048)
-    chat.ask(STORY)
+    chat.ask(LONG)
     chat.answers.first.wait_for()
     return chat.page
 
@@ -183,7 +183,7 @@ def test_a_finished_answer_is_kept_until_there_are_words_of_another(chat, busy_m
 
 def test_a_vote_during_an_answer_leaves_its_question_with_the_browser(chat, feedback_folder):
     chat.set("max-length", 2048)
-    chat.ask(STORY)
+    chat.ask(LONG)
     part = chat.wait_for_kept_part()
     like = chat.page.locator("#lt-chat").get_by_role("button", name="Like", exact=True)
     assert like.count() == 1  # the growing answer has none yet
@@ -194,7 +194,7 @@ def test_a_vote_during_an_answer_leaves_its_question_with_the_browser(chat, feed
     chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
     chat.page.reload()
     chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
-    assert chat.questions.nth(1).inner_text().strip() == STORY
+    assert chat.questions.nth(1).inner_text().strip() == LONG
     last = (feedback_folder / "feedback.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     assert json.loads(last)["vote"] == "up" and "Paris" in json.loads(last)["messages"][-1]["content"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from long_answers import LONG
 
 pytestmark = pytest.mark.browser
-STORY = "Write a long story about a lighthouse keeper."
 FRANCE = "What is the capital of France?"
 
 
@@ -38,7 +38,7 @@ def test_what_one_window_asks_is_shown_in_the_other_which_goes_on_with_it(window
 
 def test_both_windows_asking_at_once_lose_no_turn_and_the_titles_tell_which_is_which(windows):
     first, second = windows
-    second.ask(STORY)
+    second.ask(LONG)
     second.wait_for_kept_part()
     first.ask("And which country is it in?")
     first.page.locator("#lt-status p", has_text="questions before yours").wait_for()
@@ -47,7 +47,7 @@ def test_both_windows_asking_at_once_lose_no_turn_and_the_titles_tell_which_is_w
     assert first.answer(2) and second.answer(2)
     first.kept.nth(1).wait_for()
     assert sorted(first.kept.all_inner_texts()) == [f"(2) {FRANCE}", FRANCE]
-    for window, asked in ((first, "And which country is it in?"), (second, STORY)):
+    for window, asked in ((first, "And which country is it in?"), (second, LONG)):
         window.page.reload()
         window.rows.nth(3).wait_for()
         assert window.questions.nth(1).inner_text().strip() == asked
@@ -58,7 +58,7 @@ def test_both_windows_asking_at_once_lose_no_turn_and_the_titles_tell_which_is_w
 
 def test_a_thumb_joins_what_another_window_is_writing(windows):
     first, second = windows
-    second.ask(STORY)
+    second.ask(LONG)
     part = second.wait_for_kept_part()
     first.press("Like")
     first.page.get_by_role("button", name="Liked", exact=True).wait_for()
@@ -73,7 +73,7 @@ def test_a_thumb_joins_what_another_window_is_writing(windows):
 
 def test_a_conversation_deleted_while_another_window_answers_stays_deleted(windows):
     first, second = windows
-    first.ask(STORY)
+    first.ask(LONG)
     first.wait_for_kept_part()
     second.page.locator(".lt-delete").click()
     first.page.locator("#lt-status p", has_text="was deleted in another window").wait_for()
