@@ -83,6 +83,8 @@ def main() -> None:
     except UserError as error:
         print(f"app: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # while the model was loaded; later, the server ends by itself
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -80,4 +80,6 @@ def openxlab(
     where = "on OpenXLab, not looked at here" if source.directory is None else "a copy"
     typer.echo(f"wrote {out}, an OpenXLab app for {source.repository or source.directory} ({where})")
     typer.echo(f"try it: GRADIO_SERVER_NAME=127.0.0.1 python {out}/app.py")
-    typer.echo(f"commit it: git -C {out} init && git -C {out} lfs install --local && git -C {out} add -A")
+    git = f"git -C {out}"
+    steps = ("init -b main", "lfs install --local", "add -A", "commit -m Assistant")
+    typer.echo(f"commit it: {' && '.join(f'{git} {step}' for step in steps)}")

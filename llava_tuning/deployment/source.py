@@ -7,6 +7,8 @@ from pathlib import Path
 
 from llava_tuning.models.hub import HUB_ID
 
+OWN_FOLDERS = ("models", "work_dirs", "data")  # where the guides put things
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -32,8 +34,10 @@ def find_source(model: str) -> ModelSource:
     from llava_tuning.models.kind import check_model_directory
 
     path = Path(model).expanduser()
-    # Below a folder that is there, a mistyped path is likelier than an owner of the same name.
-    if HUB_ID.fullmatch(model) and not path.exists() and not path.parent.is_dir():
+    # Below a folder that is there, or that this project makes, a mistyped path is likelier than an owner of
+    # the same name.
+    local = path.exists() or path.parent.is_dir() or path.parts[0] in OWN_FOLDERS
+    if HUB_ID.fullmatch(model) and not local:
         return ModelSource(path.name, repository=model)
     directory = resolve_model(model)
     sees = check_model_directory(directory) == "llava"

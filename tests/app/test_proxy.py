@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import openai
 import pytest
+from long_answers import LONG
 
 from llava_tuning.cli import main
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # a folder of tests is no package
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "assets" / "samples" / "red_circle.png"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-USER, PASSWORD = "ada", "a long word"
+USER, PASSWORD, KEY = "ada", "a long word", "a-key-for-programs"
 _MAIN = "daemon off; pid {folder}/pid;\nevents {{}}\nhttp {{ access_log off;\n{site}}}\n"
 _TEMPORARY = "".join(
     f"    {name}_temp_path {{folder}}/{name};\n"
@@ -34,7 +35,8 @@ def address(start_app, find_free_port, default_model, tmp_path_factory):
     """Where nginx serves the app: the guide's own configuration, on another port and certificate."""
     if NGINX is None or shutil.which("openssl") is None:
         pytest.skip("no nginx or openssl on this machine: apt-get install nginx-light openssl")
-    app = start_app("--root-path", "/llava", LLAVA_TUNING_AUTH=f"{USER}:{PASSWORD}")
+    secrets = {"LLAVA_TUNING_AUTH": f"{USER}:{PASSWORD}", "LLAVA_TUNING_API_KEY": KEY}
+    app = start_app("--root-path", "/llava", **secrets)
     folder, port = tmp_path_factory.mktemp("nginx"), find_free_port()
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     made = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate]
@@ -91,7 +93,17 @@ def test_programs_are_answered_below_a_path(address):
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", http_client=http, max_retries=0)
         with pytest.raises(openai.AuthenticationError):
             client.models.list()
+        client.api_key = KEY
+        asked = [{"role": "user", "content": LONG}]
+        pieces = client.chat.completions.create(
+            model="default", messages=asked, temperature=0, max_tokens=60, stream=True
+        )
         basic = httpx.BasicAuth(USER, PASSWORD)
+        said = (piece.choices[0].delta.content for piece in pieces if piece.choices)
+        assert next(text for text in said if text)
+        # The first words are there while the others are still written.
+        assert http.get(f"{address}/health", auth=basic).json()["questions"] == 1
+        assert len("".join(text or "" for text in said)) > 50
         assert http.get(f"{address}/health", auth=basic).json()["ready"]
         assert http.get(f"{address}/").status_code == 401
 

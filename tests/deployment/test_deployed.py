@@ -20,9 +20,11 @@ PICTURE = Path(__file__).resolve().parents[2] / "assets" / "samples" / "red_circ
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 
-@pytest.fixture(scope="module")
-def space(default_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return deploy("space", tmp_path_factory.mktemp("space") / "out")
+@pytest.fixture(scope="module", params=["space", "openxlab"])
+def folder(
+    request: pytest.FixtureRequest, default_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return deploy(request.param, tmp_path_factory.mktemp(request.param) / request.param)
 
 
 def deploy(platform: str, out: Path) -> Path:
@@ -32,14 +34,14 @@ def deploy(platform: str, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(space: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def python(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clean environment with what the folder's requirements name, and nothing else."""
     environment = tmp_path_factory.mktemp("environment") / "venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
     # PyTorch's own index is an addition: where it cannot be reached, its retries are waited for in vain.
     options = ["--quiet", "--disable-pip-version-check", "--retries", "0"]
-    requirements = ["-r", space / "requirements.txt"]
+    requirements = ["-r", folder / "requirements.txt"]
     done = subprocess.run(
         [python, "-m", "pip", "install", *options, *requirements], capture_output=True, text=True
     )
@@ -67,9 +69,9 @@ def start(
             "HF_HUB_OFFLINE": "1",
             "GRADIO_SERVER_NAME": "127.0.0.1",
             "GRADIO_SERVER_PORT": str(port),
-            "SYSTEM": "spaces",  # as on a Space
-            "SPACE_ID": "ada/momo",
         }
+        if folder.name == "space":
+            environment |= {"SYSTEM": "spaces", "SPACE_ID": "ada/momo"}
         process = subprocess.Popen(
             words, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -115,11 +117,7 @@ def ask_in_a_browser(address: str, shot: Path) -> tuple[str, str, list[str]]:
     return said, title, tabs
 
 
-@pytest.mark.parametrize("platform", ["space", "openxlab"])
-def test_the_folder_answers_about_a_picture_where_it_cannot_be_written(
-    platform, space, start, list_files, tmp_path
-):
-    folder = space if platform == "space" else deploy(platform, tmp_path / "out")
+def test_the_folder_answers_about_a_picture_where_it_cannot_be_written(folder, start, list_files, tmp_path):
     before = {file: file.stat().st_mtime for file in list_files(folder)}
     address, lines = start(folder)
     said, title, tabs = ask_in_a_browser(address, tmp_path / "page.png")

@@ -161,6 +161,7 @@ def test_no_key_and_no_path_of_this_machine_is_written(written, list_files):
     [
         (["space", "no/such/model"], "no/such/model: no such model directory"),
         (["space", "tests/no-model"], "tests/no-model: no such model directory"),  # mistyped, not a hub id
+        (["space", "models/no-model"], "models/no-model: no such model directory"),
         (
             ["space", "ada/momo", "--hardware", "t5-huge"],
             "--hardware t5-huge: unknown; choose zerogpu, cpu-basic",
