@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
+import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -59,6 +62,11 @@ def _fingerprint() -> str:
 
 
 def _build(out: Path) -> None:
+    print(
+        "putting the embedded model together, once: half a minute or a whole one", file=sys.stderr, flush=True
+    )
+    # peft imports it where it is installed; it says on a CPU which package would make 4-bit products faster.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import torch
     from peft import PeftModel
     from safetensors.torch import load_file
@@ -69,7 +77,9 @@ def _build(out: Path) -> None:
 
     base = smollm2_directory()
     llm = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    llm = PeftModel.from_pretrained(llm, PARTS / "llm_adapter").merge_and_unload()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of how peft asks transformers
+        llm = PeftModel.from_pretrained(llm, PARTS / "llm_adapter").merge_and_unload()
     vision = CLIPVisionModel.from_pretrained(PARTS / "vision_tower", dtype=torch.float32)
     model, processor = assemble(
         llm,

@@ -128,3 +128,16 @@ def test_a_picture_that_was_not_uploaded_is_not_opened(app, tmp_path):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request)
     assert "secret.png: not an uploaded file" in refused.value.read().decode()
+
+
+def test_stopping_while_the_model_is_made_says_nothing_more(find_free_port, tmp_path):
+    command = [sys.executable, "-m", "app", "--port", str(find_free_port())]
+    environment = {**os.environ, "LLAVA_TUNING_CACHE": str(tmp_path)}
+    process = subprocess.Popen(
+        command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    lines = iter(process.stdout.readline, "")
+    assert any("putting the embedded model together" in line for line in lines)
+    process.send_signal(signal.SIGTERM)
+    assert "Traceback" not in process.communicate(timeout=60)[0]
+    assert process.returncode == 130
