@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -175,6 +176,7 @@ def main() -> None:
     out = arguments.out or ROOT / "benchmarks" / "results" / f"memory_modes_{short}_{place}.json"
     result = environment("benchmarks.memory_modes", sys.argv) | {
         "cpu": find_machine().cpu,
+        "bitsandbytes": version("bitsandbytes"),
         "model": short,
         "cpu_threads": torch.get_num_threads(),
         "rows": [],

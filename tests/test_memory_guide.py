@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -46,6 +47,35 @@ def test_both_languages_say_the_same() -> None:
     assert commands(ENGLISH) == commands(CHINESE) != []
     assert rows(ENGLISH, "model") == rows(CHINESE, "模型")
     assert rows(ENGLISH, "machine") == rows(CHINESE, "机器")
+
+
+def cells(row: dict, gpu: bool) -> list[str]:
+    """What a table says of a result: scores, where it was asked easy-VQA, then agreement, speed, memory."""
+    said = []
+    if "easy_vqa" in row:
+        model = row["easy_vqa"]["model"]
+        low, high = (f"{100 * end:.1f}" for end in model["interval_95"])
+        said = [f"{100 * model['accuracy']:.1f} % ({low}–{high})"]
+        said += [
+            f"{100 * row['easy_vqa'][who]['accuracy']:.1f} %" for who in ("question only", "blank picture")
+        ]
+    speed = row["tokens_per_s" if gpu else "tokens_per_cpu_s"]
+    memory = ("peak_gpu_mib",) if gpu else ("after_mib", "peak_mib", "peak_private_mib")
+    return [
+        *said,
+        f"{100 * row['same_as_bfloat16']:.1f} %",
+        f"{speed:.1f}",
+        *(f"{row[key] / 1024:.2f}" for key in memory),
+    ]
+
+
+@pytest.mark.parametrize("guide", [ENGLISH, CHINESE], ids=["English", "Chinese"])
+@pytest.mark.parametrize("what", ["default_cpu", "internlm2_1_8b_cpu", "internlm2_1_8b_cuda", "default_cuda"])
+def test_measured_tables_are_those_of_the_result_files(guide: str, what: str) -> None:
+    file = ROOT / "benchmarks" / "results" / f"memory_modes_{what}.json"
+    for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
+        line = [f"`{row['mode']}`", *cells(row, what.endswith("cuda"))]
+        assert f"| {' | '.join(line)} |" in guide
 
 
 def test_the_table_of_sizes_is_what_the_program_computes(sizes: list) -> None:
