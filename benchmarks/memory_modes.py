@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -176,7 +177,7 @@ def main() -> None:
     out = arguments.out or ROOT / "benchmarks" / "results" / f"memory_modes_{short}_{place}.json"
     result = environment("benchmarks.memory_modes", sys.argv) | {
         "cpu": find_machine().cpu,
-        "bitsandbytes": version("bitsandbytes"),
+        "bitsandbytes": version("bitsandbytes") if find_spec("bitsandbytes") else None,
         "model": short,
         "cpu_threads": torch.get_num_threads(),
         "rows": [],

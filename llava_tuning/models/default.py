@@ -48,7 +48,8 @@ def default_directory() -> Path:
     from llava_tuning.models.cache import build_once
 
     if not (PARTS / "projector.safetensors").is_file():
-        raise UserError(f"{PARTS}: the embedded default's parts are missing; take a complete checkout, or name a model")
+        remedy = "take a complete checkout, or name a model"
+        raise UserError(f"{PARTS}: the embedded default's parts are missing; {remedy}")
     return build_once(f"default-{_fingerprint()}", _build)
 
 
