@@ -60,10 +60,10 @@ def ask(page, question: str) -> None:
 
 
 def answer(page, side: str, number: int = 1) -> str:
-    """A side's answer, once both are there."""
-    page.locator("#lt-compare-box .submit-button").wait_for()
+    """A side's answer, once both are there: the button that sends comes back after both, not before."""
     bubble = page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").nth(number - 1)
     bubble.wait_for()
+    page.locator("#lt-compare-box .submit-button").wait_for()
     return bubble.inner_text()
 
 
