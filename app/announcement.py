@@ -13,16 +13,24 @@ if TYPE_CHECKING:
 EVERYWHERE = ("0.0.0.0", "::")
 
 
-def announce(say: Callable[[str], None], host: str, port: int, credentials: Credentials) -> None:
-    """Print the address, a warning where anybody can use it, and for a remote machine the ssh line."""
+def announce(
+    say: Callable[[str], None], host: str, port: int, credentials: Credentials, root_path: str = ""
+) -> None:
+    """Print the address, a warning where anybody can use it, and for a remote machine the ssh line.
+
+    Below a proxy's `root_path` the page is whole at the proxy's address alone, so that is what is named.
+    """
     shown = "127.0.0.1" if host in EVERYWHERE else host
-    say(f"ready: open http://{shown}:{port} in a browser; Ctrl-C ends the app")
+    if root_path:
+        say(f"ready: open {root_path} at your proxy, which asks {shown}:{port}; Ctrl-C ends the app")
+    else:
+        say(f"ready: open http://{shown}:{port} in a browser; Ctrl-C ends the app")
     if host in EVERYWHERE and not credentials:
         print(
             "Whoever reaches this machine can use the app; LLAVA_TUNING_AUTH=user:password protects it.",
             flush=True,
         )
-    if line := ssh_line(os.environ.get("SSH_CONNECTION", ""), shown, port):
+    if not root_path and (line := ssh_line(os.environ.get("SSH_CONNECTION", ""), shown, port)):
         print(
             f"This machine is remote. On your own computer, run\n    {line}\n"
             f"and open http://127.0.0.1:{port} there. If you log in through a gateway, put its "

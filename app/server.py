@@ -161,7 +161,7 @@ def _run(
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            announce(say, host, port, credentials)
+            announce(say, host, port, credentials, root_path)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             end_streams(site)

@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 
 from llava_tuning import doctor
@@ -23,7 +24,7 @@ FREE = Check("port", "free")
 def run(*options: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "llava_tuning", "doctor", *options]
     wide = {**os.environ, "COLUMNS": "200"}
-    return subprocess.run(words, capture_output=True, text=True, env=wide)
+    return forked.run(words, capture_output=True, env=wide)
 
 
 def test_here_the_app_can_be_started_and_the_embedded_model_fits(default_model: Path, free_port: int) -> None:

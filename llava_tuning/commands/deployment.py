@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -63,7 +64,7 @@ def space(
     if push is not None:
         typer.echo(f"uploaded to {push_space(out, push, hardware, public)}")
         return
-    typer.echo(f"try it: GRADIO_SERVER_NAME=127.0.0.1 python {out}/app.py")
+    typer.echo(f"try it: GRADIO_SERVER_NAME=127.0.0.1 python {quote(str(out / 'app.py'))}")
     typer.echo("upload it: the same command with --replace --push OWNER/NAME")
 
 
@@ -79,7 +80,7 @@ def openxlab(
     source = write_openxlab(model, out, title, replace)
     where = "on OpenXLab, not looked at here" if source.directory is None else "a copy"
     typer.echo(f"wrote {out}, an OpenXLab app for {source.repository or source.directory} ({where})")
-    typer.echo(f"try it: GRADIO_SERVER_NAME=127.0.0.1 python {out}/app.py")
-    git = f"git -C {out}"
+    typer.echo(f"try it: GRADIO_SERVER_NAME=127.0.0.1 python {quote(str(out / 'app.py'))}")
+    git = f"git -C {quote(str(out))}"
     steps = ("init -b main", "lfs install --local", "add -A", "commit -m Assistant")
     typer.echo(f"commit it: {' && '.join(f'{git} {step}' for step in steps)}")

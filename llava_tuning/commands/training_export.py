@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -146,4 +147,4 @@ def import_command(
     from llava_tuning.models.importing.run import import_model
 
     kind = import_model(source, out, llm, vision_tower, chat_template)
-    typer.echo(f"wrote {out} from {kind}; ask it: llava-tuning chat {out} --image FILE")
+    typer.echo(f"wrote {out} from {kind}; ask it: llava-tuning chat {quote(str(out))} --image FILE")

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from mmengine.config import Config
 from transformers import CLIPVisionConfig, LlamaConfig
@@ -49,7 +50,7 @@ def check(config: Config) -> int:
     if kind != "llama":
         raise UserError(
             f"llm = {llm}: is a {kind} checkpoint; turn it into a Llama directory with "
-            f"`llava-tuning prepare {llm} --out DIR` and name DIR"
+            f"`llava-tuning prepare {quote(str(llm))} --out DIR` and name DIR"
         )
     check_llama_weights(llm)
     text = LlamaConfig.from_pretrained(llm)
@@ -187,10 +188,11 @@ def _check_data(config: Config, tokenizer, patches: int) -> int:  # type: ignore
     if findings:
         shown = "\n  ".join(str(finding) for finding in findings[:FINDINGS_SHOWN])
         more = len(findings) - FINDINGS_SHOWN
-        kind = "--text" if folder is None else f"--images {folder}"
+        kind = "--text" if folder is None else f"--images {quote(str(folder))}"
         raise UserError(
-            f"{path}: {len(findings)} records cannot be trained on; `llava-tuning data check {path} "
-            f"{kind}` lists them:\n  {shown}" + (f"\n  … and {more} more" if more > 0 else "")
+            f"{path}: {len(findings)} records cannot be trained on; "
+            f"`llava-tuning data check {quote(str(path))} {kind}` lists them:\n  {shown}"
+            + (f"\n  … and {more} more" if more > 0 else "")
         )
     return records
 

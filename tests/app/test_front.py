@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import threading
 from functools import partial
 
+import forked
 import openai
 import pytest
 from long_answers import LONG
@@ -106,10 +106,9 @@ def test_the_page_answers_from_the_server_behind_it(front, browser):
 def test_a_wrong_address_ends_the_start_with_a_remedy(options, said, free_port):
     commands = (["app"], ["llava_tuning", "web"])
     for command in commands:
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, "-m", *command, *options, "--port", str(free_port)],
             capture_output=True,
-            text=True,
             timeout=60,
         )
         assert done.returncode == 2

@@ -37,6 +37,7 @@ def address(start_app, find_free_port, default_model, tmp_path_factory):
         pytest.skip("no nginx or openssl on this machine: apt-get install nginx-light openssl")
     secrets = {"LLAVA_TUNING_AUTH": f"{USER}:{PASSWORD}", "LLAVA_TUNING_API_KEY": KEY}
     app = start_app("--root-path", "/llava", **secrets)
+    assert f"ready: open /llava at your proxy, which asks 127.0.0.1:{app.port};" in app.output
     folder, port = tmp_path_factory.mktemp("nginx"), find_free_port()
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     made = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate]

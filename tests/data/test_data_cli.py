@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 from PIL import Image
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "llava_tuning", "data", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return forked.run(command, capture_output=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forked
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -349,12 +350,12 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     teacher.answer = lambda question: f"Your key is {KEY}."
     command = arguments(teacher, questions, out)
     runs = [
-        subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+        forked.run(command, capture_output=True, env=env, check=False)
         for env in (environment, environment, {**environment, "TEACHER_KEY": "no"})
     ]
     assert [run.returncode for run in runs] == [1, 0, 0]  # the last has nothing left to ask
     without = arguments(teacher, questions, out.with_name("other.jsonl"))
-    runs.append(subprocess.run(without, capture_output=True, text=True, check=False))
+    runs.append(forked.run(without, capture_output=True, check=False))
     assert runs[-1].returncode == 2
     assert "set the environment variable TEACHER_KEY" in runs[-1].stderr
     assert len(read(out)) == 4
@@ -390,7 +391,7 @@ def test_ctrl_c_leaves_whole_records_and_the_same_command_continues(
     assert process.returncode == 130
     assert "the same command continues" in said and "Traceback" not in said
     assert [row["id"] for row in read(out)] == ["0", "1"]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    result = forked.run(command, capture_output=True, env=environment, check=False)
     assert result.returncode == 0 and "4 records, 2 of them new" in result.stdout
     assert teacher.asked == ["Question 0?", "Question 1?", "Question 2?", "Question 2?", "What?"]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 SAMPLES = Path(__file__).parents[2] / "assets" / "samples"
@@ -31,7 +32,7 @@ def distill(url: str, *options: str | Path, **environment: str) -> subprocess.Co
     ]
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
     env |= {"NO_PROXY": "127.0.0.1", **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    return forked.run(command, env=env, capture_output=True, timeout=120)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_its_answers_about_pictures_become_records(app, questions: Path, tmp_pat
     assert "Paris" in said["text"]
     assert [records[row["id"]]["image"] for row in QUESTIONS] == ["red_circle.png", "blue_triangle.png", None]
     command = [sys.executable, "-m", "llava_tuning", "data", "check", out, "--images", SAMPLES]
-    checked = subprocess.run(command, capture_output=True, text=True)
+    checked = forked.run(command, capture_output=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     again = distill(app.url, *options)
     assert "3 records, 0 of them new" in again.stdout

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import forked
 import pytest
 
 from llava_tuning.errors import UserError
@@ -99,10 +100,10 @@ def test_an_interrupt_keeps_what_was_said(llava: TransformersBackend) -> None:
 def test_questions_from_a_pipe(text_model: Path) -> None:
     arguments = [str(text_model), "--temperature", "0", "--max-new-tokens", "12"]
     questions = "What is the capital of France?\n/clear\nWhat is the capital of Italy?"
-    done = subprocess.run([*COMMAND, *arguments], input=questions, capture_output=True, text=True)
+    done = forked.run([*COMMAND, *arguments], input=questions, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert "Paris" in done.stdout and "Rome" in done.stdout
-    failed = subprocess.run([*COMMAND, *arguments], input="/image x.png\n", capture_output=True, text=True)
+    failed = forked.run([*COMMAND, *arguments], input="/image x.png\n", capture_output=True)
     assert failed.returncode == 2 and "takes no pictures" in failed.stderr
 
 
@@ -113,9 +114,7 @@ def test_a_model_without_a_template_chats_by_one_that_is_named(text_model: Path,
 
     def ask(*template: str) -> subprocess.CompletedProcess[str]:
         arguments = [str(bare), "--temperature", "0", "--max-new-tokens", "8", *template]
-        return subprocess.run(
-            [*COMMAND, *arguments], input="What is the capital of France?", capture_output=True, text=True
-        )
+        return forked.run([*COMMAND, *arguments], input="What is the capital of France?", capture_output=True)
 
     refused = ask()
     assert refused.returncode == 2 and "chat with --template" in refused.stderr
@@ -132,7 +131,7 @@ def test_mistakes_are_told_in_one_line(text_model: Path, pictures: Path, tmp_pat
         ([str(text_model), "--image", str(pictures / "red.png")], "takes no pictures"),
         ([str(text_model), "--temperature", "9"], "temperature"),
     ):
-        done = subprocess.run([*COMMAND, *arguments], input="", capture_output=True, text=True)
+        done = forked.run([*COMMAND, *arguments], input="", capture_output=True)
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1 and named in done.stderr
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -141,9 +141,9 @@ def test_what_is_unknown_or_broken_is_named(tiny_llama: Path, tmp_path: Path) ->
 
 def test_the_command_prints_and_fails_as_promised(tiny_llama: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "llava_tuning", "inspect"]
-    result = subprocess.run([*command, str(tiny_llama)], capture_output=True, text=True)
+    result = forked.run([*command, str(tiny_llama)], capture_output=True)
     assert result.returncode == 0
     assert result.stdout.startswith("language model (Llama)\n")
-    result = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
+    result = forked.run([*command, str(tmp_path)], capture_output=True)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1 and str(tmp_path) in result.stderr

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -287,10 +287,10 @@ def test_tensors_that_share_memory_are_written(tmp_path: Path) -> None:
 def test_the_command_converts_and_says_where(tiny_chat: Path, tiny_llama: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "llava_tuning", "prepare"]
     out = tmp_path / "out"
-    result = subprocess.run([*command, str(tiny_chat), "--out", str(out)], capture_output=True, text=True)
+    result = forked.run([*command, str(tiny_chat), "--out", str(out)], capture_output=True)
     assert result.returncode == 0, result.stderr
     assert f"wrote {out}" in result.stdout
     assert_same(weights(out), weights(tiny_llama))
-    result = subprocess.run([*command, str(tiny_chat), "--out", str(out)], capture_output=True, text=True)
+    result = forked.run([*command, str(tiny_chat), "--out", str(out)], capture_output=True)
     assert result.returncode == 2
     assert result.stderr.startswith(f"llava-tuning: {out}: is there already")

@@ -6,10 +6,12 @@ The language model is a Llama of two layers over bytes, so one character of ASCI
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from mmengine.config import Config
@@ -251,9 +253,13 @@ def start(settings: Callable[..., list[str]]) -> Callable[..., int]:
     """Train a kind of run to its end on the tiny parts; returns the training process's exit status."""
     from llava_tuning.training.launch import train
 
+    real_run = subprocess.run
+
     def run(kind: str, work_dir: Path, options: dict[str, Any] | None = None, **changes: object) -> int:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")  # as in `one_thread`
+            if subprocess.run is real_run:  # a test may have replaced it
+                patch.setattr(subprocess, "run", forked.run)
             return train(CONFIGS[kind], work_dir, settings(**{**SMALL[kind], **changes}), **(options or {}))
 
     return run

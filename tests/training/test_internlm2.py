@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 
@@ -30,7 +30,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_NUM_THREADS", "1")
             line = [sys.executable, "-m", "llava_tuning", *map(str, arguments)]
-            result = subprocess.run(line, capture_output=True, text=True, cwd=folder)
+            result = forked.run(line, capture_output=True, cwd=folder)
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from llava_tuning.errors import UserError
@@ -41,7 +42,9 @@ def read_table(folder: Path) -> list[EverydayPicture]:
     """
     path = folder / TABLE
     if not path.is_file():
-        raise UserError(f"{path}: no such table; write it by `llava-tuning data everyday --out {folder}`")
+        raise UserError(
+            f"{path}: no such table; write it by `llava-tuning data everyday --out {quote(str(folder))}`"
+        )
     pictures = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -114,7 +115,8 @@ class SelectionHook(Hook):
         shares = " and ".join(f"{row.leakage:.0%} at step {row.step}" for row in last)
         reason = (
             f"stopped early: the name leaked into {shares} of {now.contrast + now.general} answers, more "
-            f"than leakage_limit = {limit}. Checkpoints are kept: `llava-tuning select {runner.work_dir}`"
+            f"than leakage_limit = {limit}. Checkpoints are kept: "
+            f"`llava-tuning select {quote(runner.work_dir)}`"
         )
         runner.logger.warning(reason)
         row = {"step": now.step, "leakage": round(now.leakage, 5), "limit": limit, "reason": reason}
