@@ -47,6 +47,10 @@ def train(
     torchrun_args: Annotated[list[str] | None, typer.Argument(help="More options for torchrun.")] = None,
 ) -> None:
     """Train a stage by a config, through XTuner: checks everything first, shows progress, can be resumed."""
+    from llava_tuning.training.config import config_path, parse_settings
+
+    config_path(config)  # a mistyped word is told before what takes seconds to import
+    parse_settings(set_ or ())
     from llava_tuning.training.launch import train as run
 
     status = run(
@@ -126,7 +130,6 @@ def config_list(
     pattern: Annotated[str, typer.Option("--pattern", "-p", help="Part of the name.")] = "",
 ) -> None:
     """Names of the configs."""
-    _compat()
     from llava_tuning.training.config import config_names
 
     names = [name for name in config_names() if pattern in name]
@@ -141,7 +144,6 @@ def config_list(
 @config_app.command("copy")
 def config_copy(name: str, directory: Path = Path()) -> None:
     """Copy a config and its base into a directory, to edit."""
-    _compat()
     from llava_tuning.training.config import copy_config
 
     typer.echo(copy_config(name, directory))
@@ -150,21 +152,14 @@ def config_copy(name: str, directory: Path = Path()) -> None:
 @config_app.command("show")
 def config_show(name: str) -> None:
     """Print a config with its base, every setting put where XTuner reads it."""
-    _compat()
     from llava_tuning.training.config import config_path, load_settings
 
     typer.echo(load_settings(config_path(name)).pretty_text)
 
 
-def _compat() -> None:
-    from llava_tuning.training import compat
-
-    compat.apply()
-
-
 def ready() -> None:
     """Before the heavy imports of a command that loads models."""
-    from llava_tuning.training import quiet
+    from llava_tuning.training import compat, quiet
 
-    _compat()
+    compat.apply()
     quiet.apply()

@@ -63,11 +63,13 @@ def chat_page() -> type[ChatPage]:
     return ChatPage
 
 
-# Until the browser keeps a conversation of which FOUND, an expression of its `messages`, is true; its value.
+# Until the browser keeps a conversation of which FOUND, an expression of its `messages`, is true; its value. No
+# timeout of Playwright's ends an evaluation.
 _UNTIL_KEPT = """async (wanted) => {
     const open = indexedDB.open('llava-tuning');
     await new Promise((done) => { open.onsuccess = done; });
     const answers = (messages) => messages.filter(({ role }) => role === 'assistant');
+    const end = Date.now() + 60000;
     for (;;) {
         const request = open.result.transaction('conversations').objectStore('conversations').getAll();
         await new Promise((done) => { request.onsuccess = done; });
@@ -78,6 +80,7 @@ _UNTIL_KEPT = """async (wanted) => {
                 return found;
             }
         }
+        if (Date.now() > end) throw new Error('is not kept: ' + JSON.stringify(request.result));
         await new Promise((done) => setTimeout(done, 50));
     }
 }"""

@@ -21,6 +21,16 @@ def votes(directory: Path) -> list[dict]:
 
 
 @pytest.mark.browser
+def wait_for_votes(page, folder: Path, count: int) -> None:
+    """Until so many are stored, and the page knows."""
+    for _ in range(1200):
+        if (folder / "feedback.jsonl").exists() and len(votes(folder)) == count:
+            break
+        page.wait_for_timeout(50)
+    assert len(votes(folder)) == count
+    page.wait_for_timeout(300)
+
+
 def test_thumbs_on_the_page_become_training_records(open_chat, feedback_folder, tmp_path):
     chat = open_chat()
     before = len(votes(feedback_folder)) if (feedback_folder / "feedback.jsonl").exists() else 0
@@ -40,9 +50,10 @@ def test_thumbs_on_the_page_become_training_records(open_chat, feedback_folder, 
             break
         chat.page.wait_for_timeout(50)
     assert len(held) == 3  # none is dropped
-    for request in held:
+    for number, request in enumerate(held, before + 1):  # one by one, as a slow network brings them
         with chat.page.expect_response("**/queue/join*"):
             request.continue_()
+        wait_for_votes(chat.page, feedback_folder, number)
     chat.wait_for_kept_votes("up", "down")
     chat.page.unroute("**/queue/join*")
     chat.page.reload()  # votes are kept with the conversation
