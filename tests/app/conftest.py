@@ -63,8 +63,8 @@ def chat_page() -> type[ChatPage]:
     return ChatPage
 
 
-# Until the browser keeps a conversation of which FOUND, an expression of its `messages`, is true; its value. No
-# timeout of Playwright's ends an evaluation.
+# Until the browser keeps a conversation of which FOUND, an expression of its `messages`, is true; its value.
+# It ends itself, because no timeout of Playwright's ends an evaluation.
 _UNTIL_KEPT = """async (wanted) => {
     const open = indexedDB.open('llava-tuning');
     await new Promise((done) => { open.onsuccess = done; });
