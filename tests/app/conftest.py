@@ -98,7 +98,8 @@ class ChatPage:
         self.rows = page.locator("#lt-chat .message-row")
         self.questions = page.locator("#lt-chat .user.message")
         # The assistant's bubbles that hold words, not the dots of one that is awaited.
-        self.answers = page.locator("#lt-chat .bot.message:not(:has(.lt-typing))")
+        words = page.locator(".prose", has_text=re.compile(r"\S"))
+        self.answers = page.locator("#lt-chat .bot.message:not(:has(.lt-typing))", has=words)
         self.pictures = page.locator("#lt-chat .user.message img")
         self.status = page.locator("#lt-status p")
         self.kept = page.locator(".lt-open")
