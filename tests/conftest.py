@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import Forked
 
 # Set before anything of the project, or huggingface_hub, is imported: both read their folders early.
 # The project's own cache is shared between runs, because preparing SmolLM2 anew takes half a minute.
@@ -120,7 +120,7 @@ class RunningApp:
 
     url: str
     port: int
-    process: Forked
+    process: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
 
     def follow(self) -> None:
@@ -160,9 +160,14 @@ def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             "NO_PROXY": "127.0.0.1",
         }
         # Started elsewhere than in the project, as an installed command may be.
-        command = [sys.executable, "-m", "app", "--port", str(port), *options]
-        elsewhere = tmp_path_factory.mktemp("elsewhere")
-        process = Forked(command, env=env | environment, cwd=elsewhere, streams=None)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "--port", str(port), *options],
+            cwd=tmp_path_factory.mktemp("elsewhere"),
+            env=env | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         started.append(process)
         running = RunningApp(f"http://127.0.0.1:{port}", port, process)
         threading.Thread(target=running.follow, daemon=True).start()

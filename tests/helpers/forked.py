@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import resource
 import runpy
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver, reduction
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 HELPERS = Path(__file__).parent
 _context = multiprocessing.get_context("forkserver")
@@ -28,12 +27,11 @@ _run = subprocess.run  # before a test replaces it
 
 
 class Forked:
-    """A running program, with what tests use of `subprocess.Popen`.
+    """A running program.
 
     Args:
         command: `sys.executable`, "-m", a module and its arguments.
-        streams: descriptors that become its standard input, output and errors; None gives it a pipe, whose
-            other end is `stdout`, for both of the last two.
+        streams: descriptors that become its standard input, output and errors.
     """
 
     def __init__(
@@ -41,16 +39,10 @@ class Forked:
         command: Sequence[str | Path],
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
-        streams: tuple[int, int, int] | None = (0, 1, 2),
+        streams: tuple[int, int, int] = (0, 1, 2),
     ) -> None:
         assert is_module(command), command
         _start_server()
-        self.stdout: IO[str] | None = None
-        written = None
-        if streams is None:
-            read, written = os.pipe()
-            self.stdout = open(read, encoding="utf-8")  # noqa: SIM115, PTH123
-            streams = (0, written, written)
         given = (
             [str(word) for word in command[2:]],
             dict(os.environ if env is None else env),
@@ -60,31 +52,13 @@ class Forked:
         )
         self._process = _context.Process(target=_perform, args=given)
         self._process.start()
-        self.pid = self._process.pid
-        if written is not None:
-            os.close(written)
-
-    def poll(self) -> int | None:
-        """The exit status, negative for a signal; None while it runs."""
-        self._process.join(0)
-        return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status, once it has ended."""
+        """The exit status, once it has ended; negative for a signal."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("a forked program", timeout or 0)
         return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        """As `os.kill`."""
-        if self.poll() is None:
-            assert self.pid is not None
-            os.kill(self.pid, number)
-
-    def terminate(self) -> None:
-        """As a service's stop."""
-        self.send_signal(signal.SIGTERM)
 
 
 def run(
