@@ -98,8 +98,7 @@ class ChatPage:
         self.rows = page.locator("#lt-chat .message-row")
         self.questions = page.locator("#lt-chat .user.message")
         # The assistant's bubbles that hold words, not the dots of one that is awaited.
-        words = page.locator(".prose", has_text=re.compile(r"\S"))
-        self.answers = page.locator("#lt-chat .bot.message:not(:has(.lt-typing))", has=words)
+        self.answers = page.locator("#lt-chat .bot.message:not(:has(.lt-typing))")
         self.pictures = page.locator("#lt-chat .user.message img")
         self.status = page.locator("#lt-status p")
         self.kept = page.locator(".lt-open")

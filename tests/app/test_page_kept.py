@@ -113,7 +113,7 @@ def test_saving_an_empty_conversation_says_that_there_is_nothing(open_chat, kind
 
 def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
     chat.ask(LONG)
-    chat.answers.nth(1).wait_for()
+    chat.wait_for_kept_part(longer_than=20)  # of "1." a page shows no text
     chat.kept.nth(1).click()
     chat.pictures.first.wait_for()
     assert chat.answer() == "circle" and chat.rows.count() == 2
@@ -124,7 +124,7 @@ def test_an_answer_that_was_left_is_kept_as_far_as_it_was_written(chat):
 
 def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
     chat.ask(LONG)
-    chat.answers.nth(1).wait_for()
+    chat.wait_for_kept_part(longer_than=20)  # of "1." a page shows no text
     chat.kept.first.click()
     chat.page.click("#lt-box .stop-button")
     assert chat.answer(2) and chat.rows.count() == 4
@@ -133,7 +133,7 @@ def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
 def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
     chat.set("max-length", 2048)
     chat.ask(LONG)
-    chat.wait_for_kept_part()
+    chat.wait_for_kept_part(longer_than=20)  # of "1." a page shows no text
     for _ in range(2):  # also when it is kept anew
         chat.page.reload()
         chat.rows.nth(3).wait_for()
@@ -152,7 +152,7 @@ def busy_model(open_chat):
     chat = open_chat()
     chat.set("max-length", 2048)
     chat.ask(LONG)
-    chat.answers.first.wait_for()
+    chat.wait_for_kept_part(longer_than=20)  # of "1." a page shows no text
     return chat.page
 
 
