@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from llava_tuning.training.fitting import fit_to_machine, schedule, total_steps
 
 # Records of the data sets that configs name, where these are of a known size.
 EVERYDAY = "llava_smollm2_135m_lora_clip_small_p14_112_lora_e2_finetune"  # of assets/demo/Makefile
+PRETRAIN = "llava_smollm2_135m_clip_small_p14_112_e1_pretrain"
 RECORDS = {
     "blip_laion_cc_sbu_558k.json": 558_128,
     "data/easy_vqa/pretrain.json": 4_000,
@@ -232,3 +235,14 @@ def test_compiling_adapters_needs_a_longer_run() -> None:
         path = config_path(f"llava_smollm2_135m_{kind}clip_small_p14_112_e1_{stage}")
         config = load_settings(path, {"max_steps": 1000})
         assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled
+
+
+@pytest.mark.parametrize("words", [["nope"], [PRETRAIN, "--set", "nope=1"], [PRETRAIN, "--set", "lr"]])
+def test_a_mistyped_word_is_told_before_torch_is_imported(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom llava_tuning.cli import main\n"
+        f"sys.argv = {['llava-tuning', 'train', *words]!r}\n"
+        "try: main()\nexcept SystemExit as error: print(error.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["2", "False"] and words[-1].split("=")[0] in done.stderr
