@@ -56,8 +56,9 @@ def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
                 clear, outputs = _one_question(handlers, text, [left, right, blind, *settings])
             with gr.Tab(text("lt_question_file"), id="file"):
                 _question_file(batch, text, [left, right, *settings])
-    for changed in (left.input, right.input, blind.input, clear.click):
-        changed(handlers.clear, None, outputs, **AT_ONCE)
+    for changed in (left.input, right.input, blind.input):
+        changed(handlers.choose, [left, right, blind], outputs, **AT_ONCE)
+    clear.click(handlers.clear, None, outputs, **AT_ONCE)
     page.load(handlers.models, None, [left, right], **AT_ONCE)
     page.unload(handlers.leave)
     page.unload(batch.stop)

@@ -115,6 +115,13 @@ class CompareHandlers:
         """Stop the answers being written; what is there of them stays."""
         self.comparisons.of(str(request.session_hash)).stop()
 
+    def choose(self, left: Any, right: Any, blind: Any, request: gr.Request) -> Updates:
+        """Clear for another comparison, unless its first question has overtaken the choice on its way here."""
+        comparison = self.comparisons.of(str(request.session_hash))
+        if (comparison.chosen, comparison.blind) == ((left, right), blind):
+            return Updates()
+        return self.clear(request)
+
     def clear(self, request: gr.Request) -> Updates:
         """Stop, and start afresh."""
         self.comparisons.forget(str(request.session_hash))

@@ -21,6 +21,7 @@ ARGS = [
     "--use-fake-device-for-media-stream",  # a camera that shows a moving shape
     "--use-fake-ui-for-media-stream",
 ]
+FAILED = pytest.StashKey[bool]()  # of a test: what its page shows is printed then
 
 
 @pytest.fixture(scope="module")  # Playwright holds the thread's event loop while it is open
@@ -34,8 +35,15 @@ def browser():
         chromium.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def open_page(app, browser):
+def open_page(app, browser, request):
     """Opens the page as a new visitor; keyword arguments as for Playwright's `new_context`."""
     contexts = []
 
@@ -54,6 +62,8 @@ def open_page(app, browser):
 
     yield open_page
     for context in contexts:
+        if request.node.stash.get(FAILED, False) and context.pages:
+            print(f"the page as it was:\n{context.pages[0].inner_text('body', timeout=5_000)}")
         context.close()
 
 

@@ -120,6 +120,19 @@ def test_blind_names_are_told_after_the_vote_alone(compare, votes_file):
     assert page.locator("#lt-chat-a .user.message").count() == 1
 
 
+def test_a_question_asked_before_a_choice_arrives_is_answered(compare):
+    page, held = compare(), []
+    page.route("**/gradio_api/run/**", lambda route: held.append(route))  # as a slow network would
+    page.check("#lt-blind input")
+    ask(page, CAPITAL)
+    page.locator("#lt-chat-b .bot.message").wait_for()
+    with page.expect_response("**/gradio_api/run/**"):
+        for route in held:
+            route.continue_()
+    page.locator("[data-vote]").first.wait_for()
+    assert all("Paris" in answer(page, side) for side in "ab")
+
+
 def ask_about_circle(page) -> None:
     page.set_input_files("#lt-compare-box input[type=file]", CIRCLE)
     page.locator("#lt-compare-box .thumbnail-item").wait_for()
