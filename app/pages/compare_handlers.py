@@ -116,7 +116,7 @@ class CompareHandlers:
         self.comparisons.of(str(request.session_hash)).stop()
 
     def choose(self, left: Any, right: Any, blind: Any, request: gr.Request) -> Updates:
-        """Clear for another comparison, unless its first question has overtaken the choice on its way here."""
+        """Clear for another comparison, unless its first question has overtaken the choice."""
         comparison = self.comparisons.of(str(request.session_hash))
         if (comparison.chosen, comparison.blind) == ((left, right), blind):
             return Updates()
