@@ -14,7 +14,7 @@ from app.chats import Chat, Exchange, Question, Usage, chat_messages
 from app.engine import Waiting
 from app.markdown import formatted
 from app.models import Loading, Shelf
-from app.status import TYPING, idle, note, problem
+from app.status import TYPING, idle, note, problem, writing
 from app.strings import Language, explain, say
 from app.transcript import kept_by_browser, shown, shown_answer, shown_question, thumbs
 from llava_tuning.errors import UserError
@@ -84,7 +84,7 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         box = gr.update(value={"text": "", "files": []}) if asking.to_box else gr.update()
         chatbot = gr.update(value=[*question, shown_answer(TYPING)], feedback_value=thumbs(before))
         kept = SAME if takes_place else unfinished()
-        yield Updates(chatbot, box | {"submit_btn": False, "stop_btn": True}, "", kept)
+        yield Updates(chatbot, box | writing(), "", kept)
         drawn = began = told = 0.0
         for piece in shelf.stream(asking.model, messages, asking.settings, cancel):
             if isinstance(piece, Loading):
@@ -104,7 +104,7 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
                 if text.strip() and drawn - told >= KEEP_SECONDS:
                     whole = takes_place and not told  # the browser has the earlier answer still
                     kept, told = unfinished() if whole else {"id": chat.id, "answer": text}, drawn
-                yield unchanged("", [*question, shown_answer(formatted(text))], kept)
+                yield Updates([*question, shown_answer(formatted(text))], writing(), "", kept)
     except BlindModelError:
         key = "lt_blind" if asking.question.pictures else "lt_blind_conversation"
         status = problem(say(key, language, model=asking.model))
@@ -115,22 +115,27 @@ def answer(shelf: Shelf, asking: Asking) -> Iterator[Updates]:
         status = problem(say("lt_failed", language, error=f"{type(error).__name__}: {error}"))
     finally:
         stopped = cancel.is_set()
-        mine = chat.finish(cancel)
+        text = text.strip()
+        # What was stopped or failed so early does not take the place of a whole answer.
+        answered = bool(text) and not (takes_place and (status or (stopped and len(text) < A_BEGINNING)))
+        if chat.cancel is cancel and answered:
+            chat.system = asking.system
+            # Not `before`: there may be votes since.
+            exchange = Exchange(asking.question, text, usage, model=asking.model)
+            chat.exchanges = (*chat.exchanges[: asking.number], exchange)
+        mine = chat.finish(cancel)  # from here on the next question may come
     if not mine:  # another conversation took its place; pieces of this may still be on their way to the page
-        part = Exchange(asking.question, text.strip(), model=asking.model, unfinished=True)
+        part = Exchange(asking.question, text, model=asking.model, unfinished=True)
         written = (part,) if part.answer else ()
         left = kept_by_browser(Chat(cancel.conversation, asking.system, (*before, *written))) | {"left": True}
         page = Updates(shown(chat.exchanges, language, attentive), idle(), SAME, SAME)
         yield (page if chat.cancel is None else unchanged())._replace(kept=left if written else SAME)
         return
+    if chat.cancel is not None:  # the next question has come, and the page shows that
+        yield unchanged()
+        return
     box = idle()
-    text = text.strip()
-    # What was stopped or failed so early does not take the place of a whole answer.
-    if text and not (takes_place and (status or (stopped and len(text) < A_BEGINNING))):
-        chat.system = asking.system
-        # Not `before`: there may be votes since.
-        written = (Exchange(asking.question, text, usage, model=asking.model),)
-        chat.exchanges = (*chat.exchanges[: asking.number], *written)
+    if answered:
         status = status or (note(say("lt_stopped", language)) if stopped else "")
     else:
         status = status or note(say("lt_stopped" if stopped else "lt_empty", language))

@@ -83,10 +83,12 @@ class Comparison:
     Args:
         chosen: the two models, in the order in which they were chosen.
         blind: names stay hidden until the vote, and who is left is drawn by lot.
+        beginning: how often the page had begun anew: what is older comes late.
     """
 
     chosen: tuple[str, str] = ("", "")
     blind: bool = False
+    beginning: int = -1
     sides: tuple[Side, Side] = field(default_factory=lambda: (Side(""), Side("")))
     settings: GenerationSettings | None = None
     cancel: threading.Event | None = None  # of the answers being written
@@ -94,10 +96,10 @@ class Comparison:
     voted: Vote | None = None
 
     @classmethod
-    def of(cls, chosen: tuple[str, str], blind: bool) -> Comparison:
+    def of(cls, chosen: tuple[str, str], blind: bool, beginning: int = 0) -> Comparison:
         """A new one."""
         left, right = random.sample(chosen, 2) if blind else chosen
-        return cls(chosen, blind, (Side(left), Side(right)))
+        return cls(chosen, blind, beginning, (Side(left), Side(right)))
 
     @property
     def hidden(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import (
@@ -31,6 +32,22 @@ class Waiting:
     """Yielded while other visitors' questions come first; `ahead` is how many."""
 
     ahead: int
+
+
+class Answered(Protocol):
+    """A conversation; `cancel` is of the answer being written, None when there is none."""
+
+    @property
+    def cancel(self) -> threading.Event | None:
+        """Setting it stops the answer."""
+
+
+def wait_for_end(conversation: Answered, seconds: float = CLOSE_S) -> bool:
+    """Whether no answer is being written; one that was stopped already is given the time to end."""
+    end = time.monotonic() + seconds
+    while (cancel := conversation.cancel) is not None and cancel.is_set() and time.monotonic() < end:
+        time.sleep(0.02)
+    return conversation.cancel is None
 
 
 class _End:

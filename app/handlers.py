@@ -11,6 +11,7 @@ import gradio as gr
 from app.answering import SAME, Asking, Updates, answer, unchanged
 from app.chats import Chat, Chats, Question, restore_chat
 from app.conversation import MAX_PICTURES, receive_picture
+from app.engine import wait_for_end
 from app.feedback import Feedback
 from app.looking import look
 from app.mark import EYE
@@ -202,6 +203,7 @@ class Handlers:
             yield unchanged(problem(explain(error, language)))
             return
         chat = self._chat(request)
+        wait_for_end(chat)
         if chat.pictures + len(asked.pictures) > MAX_PICTURES:
             yield unchanged(problem(say("lt_many_pictures", language, most=MAX_PICTURES)))
             return

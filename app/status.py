@@ -23,3 +23,8 @@ def problem(text: str) -> str:
 def idle() -> dict[str, Any]:
     """A question's box with its send button; what was typed meanwhile stays."""
     return dict(gr.update(submit_btn=True, stop_btn=False))
+
+
+def writing() -> dict[str, Any]:
+    """A question's box with a button that stops; each piece says so, for the answer before may end late."""
+    return dict(gr.update(submit_btn=False, stop_btn=True))

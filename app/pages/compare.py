@@ -15,6 +15,9 @@ from app.pages.compare_html import EMPTY_HEADS
 from app.pages.events import ASKED, AT_ONCE, IN_ORDER, STREAMED
 from app.uploads import PICTURE_TYPES
 
+# A choice and a question may overtake each other on their way, so the page counts how often it began anew.
+_BEGINS = "() => [window.ltBeginning = (window.ltBeginning ?? 0) + 1]"
+_ASKS = "(...values) => [...values.slice(0, 6), window.ltBeginning ?? 0]"
 STYLE = Path(__file__).with_name("compare.css")
 _VOTE = """
 element.addEventListener('click', (event) => {
@@ -41,6 +44,7 @@ def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
     handlers = CompareHandlers(shelf, votes)
     batch = BatchHandlers(handlers)
     names = shelf.names()
+    beginning = gr.Number(0, visible=False)
     with gr.Column(elem_classes="lt-compare"):
         with gr.Row(elem_classes="lt-contenders"):
             left = gr.Dropdown(names, value=names[0], label=text("lt_first_model"), elem_id="lt-first-model")
@@ -53,12 +57,11 @@ def build(page: gr.Blocks, shelf: Shelf, votes: Votes, text: gr.I18n) -> None:
                     settings = _settings(text)
         with gr.Tabs(elem_classes="lt-tabs"):
             with gr.Tab(text("lt_one_question"), id="one"):
-                clear, outputs = _one_question(handlers, text, [left, right, blind, *settings])
+                clear, outputs = _one_question(handlers, text, [left, right, blind, *settings, beginning])
             with gr.Tab(text("lt_question_file"), id="file"):
                 _question_file(batch, text, [left, right, *settings])
-    for changed in (left.input, right.input, blind.input):
-        changed(handlers.choose, [left, right, blind], outputs, **AT_ONCE)
-    clear.click(handlers.clear, None, outputs, **AT_ONCE)
+    for changed in (left.input, right.input, blind.input, clear.click):
+        changed(handlers.clear, beginning, outputs, js=_BEGINS, trigger_mode="multiple", **AT_ONCE)
     page.load(handlers.models, None, [left, right], **AT_ONCE)
     page.unload(handlers.leave)
     page.unload(batch.stop)
@@ -114,7 +117,7 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
             elem_id="lt-compare-clear",
         )
     outputs = [*sides, ballot, box, status]
-    box.submit(handlers.ask, [box, *inputs], outputs, preprocess=False, **ASKED)
+    box.submit(handlers.ask, [box, *inputs], outputs, js=_ASKS, preprocess=False, **ASKED)
     box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
     ballot.select(handlers.vote, None, outputs, **IN_ORDER)
     return clear, outputs

@@ -11,11 +11,12 @@ import gradio as gr
 
 from app.comparison import VOTES, Comparison, Comparisons, Votes, ask_both
 from app.conversation import receive_picture
+from app.engine import wait_for_end
 from app.markdown import verbatim
 from app.models import NoSuchModelError, Shelf
 from app.pages.compare_html import EMPTY_HEADS, Growing, ballot, head
 from app.pages.words import Words, words_of
-from app.status import idle, note, problem
+from app.status import idle, note, problem, writing
 from llava_tuning.errors import UserError
 from llava_tuning.inference.backend import ChatMessage, GenerationSettings
 
@@ -33,6 +34,9 @@ class Updates(NamedTuple):
     votes: Any = SAME
     box: Any = SAME
     status: Any = SAME
+
+
+CLEARED = Updates(EMPTY_HEADS[0], [], EMPTY_HEADS[1], [], "", idle(), "")
 
 
 def read_settings(max_length: Any, temperature: Any, words: Words) -> GenerationSettings:
@@ -68,13 +72,14 @@ class CompareHandlers:
         blind: bool,
         max_length: float,
         temperature: float,
+        beginning: Any,
         request: gr.Request,
     ) -> Iterator[Updates]:
         """Answer a question with any number of pictures twice, in pieces."""
         session, words = str(request.session_hash), words_of(request)
         text, files = (box.get("text") or "").strip(), [str(file["path"]) for file in box["files"]]
-        comparison = self.comparisons.of(session)
-        if comparison.cancel is not None:
+        comparison, beginning = self.comparisons.of(session), _number(beginning)
+        if comparison.beginning == beginning and not wait_for_end(comparison):
             yield Updates(status=note(words.plain("lt_busy")))
             return
         try:
@@ -86,8 +91,12 @@ class CompareHandlers:
         except UserError as error:
             yield Updates(status=problem(words.explain(error)))
             return
-        if (comparison.chosen, comparison.blind) != (chosen, blind) or (blind and comparison.voted):
-            comparison = Comparison.of(chosen, blind)
+        wanted = (chosen, blind, beginning)
+        if (comparison.chosen, comparison.blind, comparison.beginning) != wanted or (
+            blind and comparison.voted
+        ):
+            comparison = Comparison.of(*wanted)
+            comparison.settings = settings
             self.comparisons.put(session, comparison)
         comparison.settings = settings
         shown: list[dict[str, Any]] = [{"role": "user", "content": {"path": file}} for file in files]
@@ -97,6 +106,8 @@ class CompareHandlers:
     def vote(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Keep a vote, and tell the names."""
         comparison, words = self.comparisons.of(str(request.session_hash)), words_of(request)
+        if comparison.voted is not None:  # a second click
+            return Updates()
         try:
             if event.vote not in VOTES:
                 raise UserError(f"{event.vote!r} is no vote; choose one of {', '.join(VOTES)}")
@@ -115,17 +126,12 @@ class CompareHandlers:
         """Stop the answers being written; what is there of them stays."""
         self.comparisons.of(str(request.session_hash)).stop()
 
-    def choose(self, left: Any, right: Any, blind: Any, request: gr.Request) -> Updates:
-        """Clear for another comparison, unless its first question has overtaken the choice."""
-        comparison = self.comparisons.of(str(request.session_hash))
-        if (comparison.chosen, comparison.blind) == ((left, right), blind):
+    def clear(self, beginning: Any, request: gr.Request) -> Updates:
+        """Stop, and start afresh; unless the visitor has asked since, and that came here first."""
+        if _number(beginning) <= self.comparisons.of(str(request.session_hash)).beginning:
             return Updates()
-        return self.clear(request)
-
-    def clear(self, request: gr.Request) -> Updates:
-        """Stop, and start afresh."""
         self.comparisons.forget(str(request.session_hash))
-        return Updates(EMPTY_HEADS[0], [], EMPTY_HEADS[1], [], "", idle(), "")
+        return CLEARED
 
     def leave(self, request: gr.Request) -> None:
         """The browser's tab was closed or loaded anew."""
@@ -170,8 +176,7 @@ class CompareHandlers:
 
         empty = {"text": "", "files": []}
         try:
-            working = gr.update(value=empty, submit_btn=False, stop_btn=True)
-            yield draw(votes=ballot(words, comparison), box=working, status="")
+            yield draw(votes=ballot(words, comparison), box={"value": empty} | writing(), status="")
             drawn = 0.0
             conversations = [[*side.messages, asked] for side in sides]
             models = [side.model for side in sides]
@@ -179,15 +184,20 @@ class CompareHandlers:
             for number, piece in ask_both(self.shelf, models, conversations, settings, cancel):
                 growing[number].take(piece, "AB"[number] if comparison.hidden else "")
                 if time.monotonic() - drawn >= REDRAW_SECONDS and not cancel.is_set():
-                    yield draw()
+                    yield draw(box=writing())
                     drawn = time.monotonic()
         finally:
             stopped = cancel.is_set() and not all(one.ended for one in growing)
-            comparison.cancel = None
-        if self.comparisons.of(session) is not comparison:  # cleared in the meantime
+            answered = [one.keep(asked, stopped) for one in growing]
+            comparison.answered = all(answered)
+            comparison.cancel = None  # from here on the next question may come
+        if (now := self.comparisons.of(session)) is not comparison:
+            # Cleared; pieces of this may still be on their way to the page, and would come again as its last.
+            yield Updates() if now.settings else CLEARED
             return
-        answered = [one.keep(asked, stopped) for one in growing]
-        comparison.answered = all(answered)
+        if comparison.cancel is not None:  # the next question has come, and the page shows that
+            yield Updates()
+            return
         back = idle()
         if not any(answered):  # the question returns to its box
             back |= {"value": {"text": asked.text, "files": box.get("files") or []}}
@@ -197,3 +207,8 @@ class CompareHandlers:
             box=back,
             status=note(words.plain(said)) if said else "",
         )
+
+
+def _number(beginning: Any) -> int:
+    """Which of a page's comparisons, as its script counts them; the first is 0."""
+    return beginning if isinstance(beginning, int) else 0

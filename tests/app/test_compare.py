@@ -85,9 +85,9 @@ def test_one_question_gets_two_answers_and_the_vote_is_kept(compare, votes_file)
     votes_file.rmdir()
     if aside.exists():
         aside.rename(votes_file)
-    page.get_by_role("button", name="B is better").click()  # it was taken back, so it can be given again
+    page.get_by_role("button", name="B is better").dblclick()  # it was taken back, so it can be given again
     page.locator(".lt-voted", has_text="B is better").wait_for()
-    assert page.locator("[data-vote]").count() == 0
+    assert page.locator("[data-vote]").count() == page.locator("#lt-compare-status p").count() == 0
     vote = json.loads(votes_file.read_text().splitlines()[-1])
     assert (vote["vote"], vote["blind"], vote["question"]) == ("right", False, CAPITAL)
     for side, model, text in zip(("left", "right"), ("default", "before"), answers, strict=True):
@@ -120,17 +120,66 @@ def test_blind_names_are_told_after_the_vote_alone(compare, votes_file):
     assert page.locator("#lt-chat-a .user.message").count() == 1
 
 
-def test_a_question_asked_before_a_choice_arrives_is_answered(compare):
-    page, held = compare(), []
-    page.route("**/gradio_api/run/**", lambda route: held.append(route))  # as a slow network would
-    page.check("#lt-blind input")
-    ask(page, CAPITAL)
-    page.locator("#lt-chat-b .bot.message").wait_for()
+def hold(page) -> list:
+    """Requests of choices and buttons, which wait in this list as they would on a slow network."""
+    held: list = []
+    page.route("**/gradio_api/run/**", lambda route: held.append(route))
+    return held
+
+
+def let_go(page, held: list) -> None:
     with page.expect_response("**/gradio_api/run/**"):
-        for route in held:
-            route.continue_()
+        while held:
+            held.pop(0).continue_()
+
+
+def blind_twice(page) -> None:
+    page.check("#lt-blind input")
+    page.uncheck("#lt-blind input")
+
+
+def other_and_back(page) -> None:
+    choose(page, "#lt-second-model", "twin")
+    choose(page, "#lt-second-model", "before")
+
+
+def press_new(page) -> None:
+    page.click("#lt-compare-clear")
+
+
+@pytest.mark.parametrize("begin", [blind_twice, other_and_back, press_new])
+def test_a_question_asked_before_a_choice_arrives_is_answered(compare, begin):
+    page = compare()
+    ask(page, "Name three vegetables.")
+    page.locator("[data-vote]").first.wait_for()
+    held = hold(page)
+    begin(page)
+    ask(page, CAPITAL)
+    for side in "ab":
+        bubble = page.locator(f"#lt-chat-{side} .bot.message").first
+        bubble.filter(has_text="capital").wait_for()
+        assert page.locator(f"#lt-chat-{side} .user.message").count() == 1  # another comparison
+    let_go(page, held)
     page.locator("[data-vote]").first.wait_for()
     assert all("Paris" in answer(page, side) for side in "ab")
+    assert [page.locator(f"#lt-head-{side} b").inner_text() for side in "ab"] == ["default", "before"]
+
+
+@pytest.mark.parametrize("begin", [press_new, lambda page: page.check("#lt-blind input"), other_and_back])
+def test_what_is_cleared_while_it_is_written_does_not_come_back(compare, app, begin):
+    page = compare()
+    page.click("#lt-compare-settings button")
+    page.fill("#lt-compare-length input[type=number]", "1024")
+    page.press("#lt-compare-length input[type=number]", "Tab")
+    ask(page, LONG)
+    page.locator("#lt-chat-a .bot.message:not(:has(.lt-typing))").wait_for()
+    begin(page)
+    page.fill("#lt-compare-box textarea", "typed meanwhile")
+    app.wait_for_questions(0)
+    page.locator("#lt-compare-box .submit-button").wait_for()
+    page.wait_for_timeout(500)  # what the stream may say last
+    assert page.locator("#lt-chat-a .message, #lt-chat-b .message, .lt-side-head b").count() == 0
+    assert page.input_value("#lt-compare-box textarea") == "typed meanwhile"
 
 
 def ask_about_circle(page) -> None:
@@ -166,9 +215,20 @@ def test_stop_ends_both_answers(compare, app):
         page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").wait_for()
     page.click("#lt-compare-box .stop-button")
     page.locator("#lt-compare-status p", has_text="Stopped.").wait_for()
-    app.wait_for_questions(0)
+    ask(page, CAPITAL)  # both models have time for the next one
+    page.locator("[data-vote]").first.wait_for()
+    assert all("Paris" in answer(page, side, 2) for side in "ab")
+
+
+def test_a_question_right_after_a_stop_is_answered(compare):
+    page = compare("twin")
+    ask(page, LONG)
+    for side in "ab":
+        page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").wait_for()
+    page.click("#lt-compare-box .stop-button")
     ask(page, CAPITAL)
-    assert all(answer(page, side, 2) for side in "ab")  # both models have time for the next one
+    page.locator("[data-vote]").first.wait_for()
+    assert all("Paris" in answer(page, side, 2) for side in "ab")
 
 
 def test_leaving_stops_both_models(compare, app):
@@ -270,14 +330,14 @@ def dependency(app, of: str) -> dict:
 @pytest.mark.parametrize("name", ["/etc", "../before", "broken/../before", ["before"], None])
 def test_a_request_cannot_name_a_path_as_model(app, name):
     box = {"text": "Hello", "files": []}
-    said = forge(app, dependency(app, "lt-compare-box"), [box, "default", name, False, 8, 0])
+    said = forge(app, dependency(app, "lt-compare-box"), [box, "default", name, False, 8, 0, 0])
     assert "there is no model" in said or '"success":false' in said.replace(" ", "")
     assert "is loaded" not in said
 
 
 def test_a_request_cannot_name_a_file_of_the_machine(app):
     box = {"text": "What is it?", "files": [{"path": str(CIRCLE), "meta": {"_type": "gradio.FileData"}}]}
-    said = forge(app, dependency(app, "lt-compare-box"), [box, "default", "before", False, 8, 0])
+    said = forge(app, dependency(app, "lt-compare-box"), [box, "default", "before", False, 8, 0, 0])
     assert "not an uploaded file" in said
     file = {"path": str(ROOT / "assets" / "demo" / "text.json")}
     said = forge(app, dependency(app, "lt-batch-file"), [file, None, "default", "before", 8, 0])
@@ -287,7 +347,7 @@ def test_a_request_cannot_name_a_file_of_the_machine(app):
 @pytest.mark.parametrize(("length", "temperature"), [(None, 0), (8, None), ("x", 0), (8, [])])
 def test_a_request_without_numbers_is_refused_with_a_sentence(app, length, temperature):
     box = {"text": "Hello", "files": []}
-    data = [box, "default", "before", False, length, temperature]
+    data = [box, "default", "before", False, length, temperature, 0]
     assert "A setting is empty or no number" in forge(app, dependency(app, "lt-compare-box"), data)
 
 

@@ -120,6 +120,29 @@ def test_stop_ends_the_answer_and_keeps_what_there_is(open_chat):
     chat.answer(2)
 
 
+def test_what_is_typed_while_an_answer_grows_stays(open_chat):
+    chat = open_chat()
+    chat.ask(LONG)
+    chat.wait_for_kept_part(longer_than=20)
+    chat.page.locator("#lt-box textarea").press_sequentially("And what comes then?", delay=60)
+    assert chat.page.locator("#lt-box .stop-button").is_visible()  # the answer still grew
+    assert chat.page.input_value("#lt-box textarea") == "And what comes then?"
+    chat.page.click("#lt-box .stop-button")
+    chat.page.locator("#lt-box .submit-button").wait_for()
+    assert chat.page.input_value("#lt-box textarea") == "And what comes then?"
+
+
+def test_a_question_right_after_a_stop_is_answered(open_chat):
+    chat = open_chat()
+    chat.set("max-length", 2048)
+    chat.ask(LONG)
+    chat.wait_for_kept_part(longer_than=20)
+    chat.page.click("#lt-box .stop-button")
+    chat.ask("What is the capital of France?")
+    chat.answers.nth(1).filter(has_text="Paris").wait_for()
+    assert chat.answers.count() == 2 and chat.page.input_value("#lt-box textarea") == ""
+
+
 def test_a_new_conversation_stops_and_forgets(open_chat):
     chat = open_chat()
     chat.ask(LONG)
