@@ -26,7 +26,7 @@ def build_site(
     shelf: Shelf,
     credentials: Credentials,
     feedback: Feedback,
-    speaks_chinese: bool,
+    chats_in_chinese: bool,
     folders: Folders,
     root_path: str = "",
 ) -> FastAPI:
@@ -36,7 +36,7 @@ def build_site(
         shelf: the models; Gradio's clients are answered by its own.
         credentials: what each request but `/live` must show.
         feedback: where votes on answers go.
-        speaks_chinese: whether the model can be asked in Chinese.
+        chats_in_chinese: whether the model can be asked anything in Chinese.
         folders: where runs, models and votes are.
         root_path: the path below which a proxy serves it, such as /llava; the proxy takes it off.
     """
@@ -63,7 +63,7 @@ def build_site(
         return JSONResponse(report, 200 if ready else 503)
 
     site.mount("/v1", openai_api(shelf))
-    text = gr.I18n(**translations(speaks_chinese))
+    text = gr.I18n(**translations(chats_in_chinese))
     votes = Votes(feedback.directory / "comparisons.jsonl")
     page = build(shelf, Handlers(shelf, feedback), votes, text, folders)
     gr.mount_gradio_app(

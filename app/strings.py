@@ -217,11 +217,14 @@ CHINESE |= texts_compare.CHINESE | texts_runs.CHINESE
 _TEXTS: dict[Language, dict[str, str]] = {"en": ENGLISH, "zh": CHINESE}
 
 
-def translations(model_speaks_chinese: bool) -> dict[str, dict[str, str]]:
-    """All texts by locale, for the browser. Questions are offered only in a language that the model knows."""
+def translations(chats_in_chinese: bool) -> dict[str, dict[str, str]]:
+    """All texts by locale, for the browser. Text questions are offered in a language that the model talks in.
+
+    Those about pictures are closed ones, which the embedded model answers in Chinese as well.
+    """
     chinese = dict(CHINESE)
-    if not model_speaks_chinese:
-        chinese |= {key: ENGLISH[key] for key in (*TEXT_QUESTIONS, *PICTURE_QUESTIONS)}
+    if not chats_in_chinese:
+        chinese |= {key: ENGLISH[key] for key in TEXT_QUESTIONS}
     return {"en": ENGLISH, "zh-CN": chinese, "zh-TW": chinese, "zh": chinese}
 
 

@@ -145,6 +145,10 @@ def detect_format(row: dict[str, Any]) -> Format:
         return "sharegpt" if "system" in row else "llava"
     if "instruction" in row:
         return "alpaca"
+    if {"left", "right", "vote", "blind"} <= row.keys():
+        raise Unconvertible(
+            "is a vote on a comparison, which keeps no pictures; convert the chat's votes, feedback.jsonl"
+        )
     keys_found = ", ".join(map(str, row)) or "none"
     raise Unconvertible(
         f"has no known shape (keys: {keys_found}); name the shape with --from {'|'.join(FORMATS)}"

@@ -60,30 +60,30 @@ class AnswerFile:
     """
 
     def __init__(self, path: Path, meta: Mapping[str, Any]) -> None:
-        self._path = path
+        self.path = path
         self._meta_path = path.with_name(path.name + ".meta.json")
         self._meta = dict(meta)
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
         self.rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> AnswerFile:
-        if self._path.is_dir():
-            raise UserError(f"{self._path}: is a folder; give --out a file's name")
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: is a folder; give --out a file's name")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise UserError(
-                f"{self._path}: another run is writing it; wait for it or choose another --out"
+                f"{self.path}: another run is writing it; wait for it or choose another --out"
             ) from None
         except OSError as error:
             raise UserError(
-                f"{self._path}: cannot be written ({error.strerror}); choose another --out"
+                f"{self.path}: cannot be written ({error.strerror}); choose another --out"
             ) from None
         try:
             self._check_meta()
             self.rows = self._read()
-            self._stream = self._path.open("a", encoding="utf-8", newline="\n")
+            self._stream = self.path.open("a", encoding="utf-8", newline="\n")
         except BaseException:
             self._lock.release()
             raise
@@ -103,7 +103,7 @@ class AnswerFile:
         self.rows.append(dict(row))
 
     def _check_meta(self) -> None:
-        if not self._path.exists() or self._path.stat().st_size == 0:
+        if not self.path.exists() or self.path.stat().st_size == 0:
             temporary = self._meta_path.with_name(self._meta_path.name + ".tmp")
             temporary.write_text(
                 json.dumps(self._meta, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
@@ -114,7 +114,7 @@ class AnswerFile:
             found = json.loads(self._meta_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise UserError(
-                f"{self._path}: exists, but {self._meta_path.name} beside it does not say of which run; "
+                f"{self.path}: exists, but {self._meta_path.name} beside it does not say of which run; "
                 "choose another --out or move it away"
             ) from None
         for key, value in self._meta.items():
@@ -125,13 +125,13 @@ class AnswerFile:
                 what = f"of {then}, whose files were others" if then == now else f"of {then}, not of {now}"
             else:
                 what = f"with other {key} ({_changes(found.get(key), value)})"
-            raise UserError(f"{self._path}: holds answers {what}; choose another --out or move it away")
+            raise UserError(f"{self.path}: holds answers {what}; choose another --out or move it away")
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows that are there. A torn last line (the run was killed while writing it) is cut off."""
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        data = self._path.read_bytes()
+        data = self.path.read_bytes()
         rows: list[dict[str, Any]] = []
         good = 0  # bytes up to the end of the last whole line
         for number, line in enumerate(data.splitlines(keepends=True), 1):
@@ -142,12 +142,12 @@ class AnswerFile:
             if not isinstance(row, dict):
                 if good + len(line) < len(data):
                     raise UserError(
-                        f"{self._path}: line {number} is damaged; delete it and run the command again"
+                        f"{self.path}: line {number} is damaged; delete it and run the command again"
                     )
                 break
             rows.append(row)
             good += len(line)
         if good < len(data):
-            with self._path.open("r+b") as stream:
+            with self.path.open("r+b") as stream:
                 stream.truncate(good)
         return rows

@@ -121,6 +121,8 @@ def _question(row: Any, where: str, fields: Sequence[str]) -> QuestionRow:
         value = row.get(field)
         if isinstance(value, str) and value.strip():
             values[field] = value.strip()
+        elif value is not None and not isinstance(value, str):
+            raise UserError(f"{where}: the field {field!r} is {value!r}, not text; put it in quotes")
         elif field in fields:
             needs = " and ".join("an image" if name == "image" else "a question" for name in fields)
             raise UserError(f"{where}: the field {field!r} is missing or empty; give every row {needs}")

@@ -51,7 +51,7 @@ def answer_questions(
     if strangers := done - wanted:
         row_id, image, text = min(strangers)
         raise UserError(
-            f"the answer file has a row that is not among these questions ({row_id}, {image}, {text!r}); "
+            f"{out.path}: has a row that is not among these questions ({row_id}, {image}, {text!r}); "
             "choose another --out or move it away"
         )
     chosen = questions[:limit]

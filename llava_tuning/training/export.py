@@ -113,6 +113,8 @@ def read_run(work_dir: Path) -> Config:
 
 
 def _check_run(work_dir: Path) -> None:
+    if not work_dir.is_dir():
+        raise UserError(f"{work_dir}: no such directory; name a run's work directory")
     if not (work_dir / CONFIG_FILE).is_file():
         raise UserError(
             f"{work_dir}: no {CONFIG_FILE}, so this is no training run; name a run's work directory"

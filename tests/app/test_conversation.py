@@ -28,9 +28,11 @@ def test_both_languages_say_everything_with_the_same_blanks():
 
 
 def test_questions_are_offered_in_a_language_that_the_model_knows():
-    for key in (*TEXT_QUESTIONS, *PICTURE_QUESTIONS):
-        assert translations(model_speaks_chinese=False)["zh-CN"][key] == ENGLISH[key]
-        assert translations(model_speaks_chinese=True)["zh-CN"][key] == CHINESE[key]
+    for key in TEXT_QUESTIONS:
+        assert translations(chats_in_chinese=False)["zh-CN"][key] == ENGLISH[key]
+        assert translations(chats_in_chinese=True)["zh-CN"][key] == CHINESE[key]
+    for key in PICTURE_QUESTIONS:
+        assert translations(chats_in_chinese=False)["zh-CN"][key] == CHINESE[key]
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,8 @@ def test_the_page_speaks_the_browsers_language(open_chat):
         chat.page.get_by_text(words).first.wait_for()
     chat.page.press("#lt-box textarea", "Enter")
     chat.page.locator("#lt-status p", has_text="请先输入问题").wait_for()
+    chat.page.get_by_role("button", name="图中是什么形状？").click()  # the embedded model sees in Chinese too
+    assert "圆" in chat.answer()
 
 
 def test_nothing_is_fetched_from_elsewhere(open_chat, app):

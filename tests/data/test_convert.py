@@ -189,6 +189,7 @@ def _user(content: Any) -> dict[str, Any]:
     [
         ("text", "not an object"),
         ({"id": "bad", "q": 1}, "no known shape"),
+        ({"vote": "left", "blind": False, "left": {}, "right": {}}, r"vote on a comparison.+feedback\.jsonl"),
         ({"id": "bad", "conversations": [{"from": "human", "value": "a"}]}, "without an answer"),
         ({"id": "bad", "conversations": [{"from": "gpt", "value": "a"}]}, "human should speak"),
         ({"id": "bad", "conversations": [{"from": "robot", "value": "a"}]}, "robot"),

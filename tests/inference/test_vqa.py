@@ -136,7 +136,7 @@ def test_answers_of_another_model_or_settings_are_not_mixed(
     before = out.read_bytes()
     with pytest.raises(UserError, match=said):
         run(llava, questions_from_folder(pictures), out, META | changed)
-    with pytest.raises(UserError, match="not among these questions"):
+    with pytest.raises(UserError, match=r"out\.jsonl: has a row that is not among these questions"):
         run(llava, questions_from_folder(pictures, ["Something else?"]), out)
     assert out.read_bytes() == before
 
@@ -234,6 +234,11 @@ class TestQuestionFiles:
     def test_a_bad_row_is_named(self, pictures: Path, tmp_path: Path, row: Any) -> None:
         file = self.write(tmp_path / "q.jsonl", [self.ROWS[0], row])
         with pytest.raises(UserError, match=r"q\.jsonl: row 2"):
+            questions_from_file(file, pictures)
+
+    def test_a_question_that_is_no_text_is_told_as_that(self, pictures: Path, tmp_path: Path) -> None:
+        file = self.write(tmp_path / "q.jsonl", [{"image": "red.png", "question": 7}])
+        with pytest.raises(UserError, match=r"row 1: the field 'question' is 7, not text; put it in quotes"):
             questions_from_file(file, pictures)
 
     def test_missing_files_and_folders_are_named(self, pictures: Path, tmp_path: Path) -> None:

@@ -145,6 +145,8 @@ def test_a_directory_with_a_model_is_not_written_over(
 
 
 def test_what_is_no_finished_run_is_told(lora_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere: no such directory"):
+        export(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(UserError, match=r"no config\.py, so this is no training run"):
         export(tmp_path, tmp_path / "out")
     shutil.copyfile(lora_run / "config.py", tmp_path / "config.py")
