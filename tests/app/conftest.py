@@ -73,7 +73,7 @@ def chat_page() -> type[ChatPage]:
     return ChatPage
 
 
-# Until the browser keeps a conversation of which FOUND, an expression of its `messages`, is true; its value.
+# Until FOUND, an expression of the messages of `all` kept conversations, is true; its value.
 # It ends itself, because no timeout of Playwright's ends an evaluation.
 _UNTIL_KEPT = """async (wanted) => {
     const open = indexedDB.open('llava-tuning');
@@ -83,21 +83,25 @@ _UNTIL_KEPT = """async (wanted) => {
     for (;;) {
         const request = open.result.transaction('conversations').objectStore('conversations').getAll();
         await new Promise((done) => { request.onsuccess = done; });
-        for (const { messages = [] } of request.result) {
-            const found = FOUND;
-            if (found) {
-                open.result.close();
-                return found;
-            }
+        const all = request.result.map(({ messages }) => messages ?? []).filter(({ length }) => length);
+        const found = FOUND;
+        if (found) {
+            open.result.close();
+            return found;
         }
         if (Date.now() > end) throw new Error('is not kept: ' + JSON.stringify(request.result));
         await new Promise((done) => setTimeout(done, 50));
     }
 }"""
 _LENGTH_OF_A_PART = (
-    "((last) => last?.unfinished && last.content.length > wanted && last.content.length)(messages.at(-1))"
+    "all.map((messages) => messages.at(-1)).filter(({ unfinished }) => unfinished)"
+    ".map(({ content }) => content.length).find((length) => length > wanted)"
 )
-_SAME_VOTES = "JSON.stringify(answers(messages).map(({ vote }) => vote ?? null)) === JSON.stringify(wanted)"
+_SAME_VOTES = (
+    "all.some((messages) => JSON.stringify(answers(messages).map(({ vote }) => vote ?? null))"
+    " === JSON.stringify(wanted))"
+)
+_WHOLE = "all.length > 0 && all.every((messages) => !messages.at(-1).unfinished)"
 
 
 class ChatPage:
@@ -147,6 +151,10 @@ class ChatPage:
     def wait_for_kept_part(self, longer_than: int = 0) -> int:
         """Until the browser keeps so many characters of an unfinished answer; how many there are."""
         return int(self.page.evaluate(_UNTIL_KEPT.replace("FOUND", _LENGTH_OF_A_PART), longer_than))
+
+    def wait_until_whole(self) -> None:
+        """Until the browser keeps all answers to their end: a moment after the page shows it."""
+        self.page.evaluate(_UNTIL_KEPT.replace("FOUND", _WHOLE), None)
 
     def wait_for_kept_votes(self, *votes: str | None) -> None:
         """Until the browser keeps a conversation with these votes on its answers."""

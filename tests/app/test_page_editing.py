@@ -41,6 +41,7 @@ def test_undo_takes_the_question_back_into_the_box_with_its_picture(chat):
     chat.page.fill("#lt-box textarea", "What color is the shape?")
     chat.page.press("#lt-box textarea", "Enter")
     assert chat.answer().lower() == "red"
+    chat.wait_until_whole()
     chat.page.reload()  # the browser still has the picture
     chat.pictures.first.wait_for()
     chat.ask("Is there a circle?")

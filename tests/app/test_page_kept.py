@@ -23,6 +23,7 @@ def chat(open_chat):
     chat.ask("What is the capital of France?")
     assert "Paris" in chat.answer()
     chat.kept.nth(1).wait_for()
+    chat.wait_until_whole()
     return chat
 
 
@@ -192,6 +193,7 @@ def test_a_vote_during_an_answer_leaves_its_question_with_the_browser(chat, feed
     chat.page.click("#lt-box .stop-button")
     assert chat.answer(2)
     chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
+    chat.wait_until_whole()
     chat.page.reload()
     chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
     assert chat.questions.nth(1).inner_text().strip() == LONG

@@ -141,6 +141,7 @@ def test_a_kept_conversation_comes_back_with_its_model(open_chat):
     chat.page.get_by_text("This model reads text only.").wait_for()
     chat.ask("What is the capital of France?")
     chat.answer()
+    chat.wait_until_whole()
     chat.page.reload()
     chosen(chat, "words")
     chat.begin_anew()

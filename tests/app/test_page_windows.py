@@ -15,6 +15,7 @@ def windows(open_chat):
     first = open_chat()
     first.ask(FRANCE)
     assert "Paris" in first.answer()
+    first.wait_until_whole()
     second = type(first)(first.page.context.new_page())
     second.page.goto(first.page.url)
     second.kept.first.click()
@@ -47,6 +48,7 @@ def test_both_windows_asking_at_once_lose_no_turn_and_the_titles_tell_which_is_w
     assert first.answer(2) and second.answer(2)
     first.kept.nth(1).wait_for()
     assert sorted(first.kept.all_inner_texts()) == [f"(2) {FRANCE}", FRANCE]
+    first.wait_until_whole()
     for window, asked in ((first, "And which country is it in?"), (second, LONG)):
         window.page.reload()
         window.rows.nth(3).wait_for()
