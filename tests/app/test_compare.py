@@ -59,6 +59,13 @@ def ask(page, question: str) -> None:
     page.press("#lt-compare-box textarea", "Enter")
 
 
+def ask_for_long_answers(page) -> None:
+    page.click("#lt-compare-settings button")
+    page.fill("#lt-compare-length input[type=number]", "1024")
+    page.press("#lt-compare-length input[type=number]", "Tab")
+    ask(page, LONG)
+
+
 def answer(page, side: str, number: int = 1) -> str:
     """A side's answer, once both are there: the button that sends comes back after both, not before."""
     bubble = page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").nth(number - 1)
@@ -168,10 +175,7 @@ def test_a_question_asked_before_a_choice_arrives_is_answered(compare, begin):
 @pytest.mark.parametrize("begin", [press_new, lambda page: page.check("#lt-blind input"), other_and_back])
 def test_what_is_cleared_while_it_is_written_does_not_come_back(compare, app, begin):
     page = compare()
-    page.click("#lt-compare-settings button")
-    page.fill("#lt-compare-length input[type=number]", "1024")
-    page.press("#lt-compare-length input[type=number]", "Tab")
-    ask(page, LONG)
+    ask_for_long_answers(page)
     page.locator("#lt-chat-a .bot.message:not(:has(.lt-typing))").wait_for()
     begin(page)
     page.fill("#lt-compare-box textarea", "typed meanwhile")
@@ -207,10 +211,7 @@ def test_who_cannot_see_says_so(compare):
 
 def test_stop_ends_both_answers(compare, app):
     page = compare("twin")
-    page.click("#lt-compare-settings button")
-    page.fill("#lt-compare-length input[type=number]", "1024")
-    page.press("#lt-compare-length input[type=number]", "Tab")
-    ask(page, LONG)
+    ask_for_long_answers(page)
     for side in "ab":
         page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").wait_for()
     page.click("#lt-compare-box .stop-button")
@@ -233,10 +234,7 @@ def test_a_question_right_after_a_stop_is_answered(compare):
 
 def test_leaving_stops_both_models(compare, app):
     page = compare()
-    page.click("#lt-compare-settings button")
-    page.fill("#lt-compare-length input[type=number]", "1024")
-    page.press("#lt-compare-length input[type=number]", "Tab")
-    ask(page, LONG)
+    ask_for_long_answers(page)
     page.locator("#lt-chat-a .bot.message:not(:has(.lt-typing))").wait_for()
     page.context.close()
     app.wait_for_questions(0)
