@@ -83,7 +83,7 @@ class Comparison:
     Args:
         chosen: the two models, in the order in which they were chosen.
         blind: names stay hidden until the vote, and who is left is drawn by lot.
-        beginning: how often the page had begun anew: what is older comes late.
+        beginning: how often the page had begun anew; what is older comes late. Negative before any question.
     """
 
     chosen: tuple[str, str] = ("", "")

@@ -203,7 +203,7 @@ class Handlers:
             yield unchanged(problem(explain(error, language)))
             return
         chat = self._chat(request)
-        wait_for_end(chat)
+        wait_for_end(chat)  # where it goes on, `answer` says so
         if chat.pictures + len(asked.pictures) > MAX_PICTURES:
             yield unchanged(problem(say("lt_many_pictures", language, most=MAX_PICTURES)))
             return

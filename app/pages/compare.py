@@ -17,7 +17,7 @@ from app.uploads import PICTURE_TYPES
 
 # A choice and a question may overtake each other on their way, so the page counts how often it began anew.
 _BEGINS = "() => [window.ltBeginning = (window.ltBeginning ?? 0) + 1]"
-_ASKS = "(...values) => [...values.slice(0, 6), window.ltBeginning ?? 0]"
+_ASKS = "(...values) => [...values.slice(0, %d), window.ltBeginning ?? 0]"  # in place of the last input
 STYLE = Path(__file__).with_name("compare.css")
 _VOTE = """
 element.addEventListener('click', (event) => {
@@ -117,7 +117,7 @@ def _one_question(handlers: CompareHandlers, text: gr.I18n, inputs: list[Any]) -
             elem_id="lt-compare-clear",
         )
     outputs = [*sides, ballot, box, status]
-    box.submit(handlers.ask, [box, *inputs], outputs, js=_ASKS, preprocess=False, **ASKED)
+    box.submit(handlers.ask, [box, *inputs], outputs, js=_ASKS % len(inputs), preprocess=False, **ASKED)
     box.stop(handlers.stop, None, None, queue=False, api_visibility="private")
     ballot.select(handlers.vote, None, outputs, **IN_ORDER)
     return clear, outputs

@@ -96,7 +96,6 @@ class CompareHandlers:
             blind and comparison.voted
         ):
             comparison = Comparison.of(*wanted)
-            comparison.settings = settings
             self.comparisons.put(session, comparison)
         comparison.settings = settings
         shown: list[dict[str, Any]] = [{"role": "user", "content": {"path": file}} for file in files]
@@ -193,7 +192,7 @@ class CompareHandlers:
             comparison.cancel = None  # from here on the next question may come
         if (now := self.comparisons.of(session)) is not comparison:
             # Cleared; pieces of this may still be on their way to the page, and would come again as its last.
-            yield Updates() if now.settings else CLEARED
+            yield CLEARED if now.beginning < 0 else Updates()
             return
         if comparison.cancel is not None:  # the next question has come, and the page shows that
             yield Updates()

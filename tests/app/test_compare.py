@@ -216,6 +216,7 @@ def test_stop_ends_both_answers(compare, app):
         page.locator(f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))").wait_for()
     page.click("#lt-compare-box .stop-button")
     page.locator("#lt-compare-status p", has_text="Stopped.").wait_for()
+    app.wait_for_questions(0)
     ask(page, CAPITAL)  # both models have time for the next one
     page.locator("[data-vote]").first.wait_for()
     assert all("Paris" in answer(page, side, 2) for side in "ab")

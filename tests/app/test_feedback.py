@@ -20,7 +20,6 @@ def votes(directory: Path) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-@pytest.mark.browser
 def wait_for_votes(page, folder: Path, count: int) -> None:
     """Until so many are stored, and the page knows."""
     for _ in range(1200):
@@ -31,6 +30,7 @@ def wait_for_votes(page, folder: Path, count: int) -> None:
     page.wait_for_timeout(300)
 
 
+@pytest.mark.browser
 def test_thumbs_on_the_page_become_training_records(open_chat, feedback_folder, tmp_path):
     chat = open_chat()
     before = len(votes(feedback_folder)) if (feedback_folder / "feedback.jsonl").exists() else 0
