@@ -175,11 +175,17 @@ def mix(
     out: Annotated[Path, typer.Option(help="File to write, .json or .jsonl.")],
     size: Annotated[int | None, typer.Option(min=1, help="Records of the mix, with weights.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses records and their order.")] = 0,
+    like_base: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="One of the files, of text: an adapter keeps to the base model's own answers there."
+        ),
+    ] = None,
 ) -> None:
     """Mix data files by ratio, shuffled; without weights every record comes once."""
     from llava_tuning.data.mix import mix_files, parse_source, warnings
 
-    parts = mix_files([parse_source(file) for file in files], out, size, seed)
+    parts = mix_files([parse_source(file) for file in files], out, size, seed, like_base or [])
     total = sum(part.taken for part in parts)
     for part in parts:
         converted = f", {part.converted:,} of the file converted" if part.converted else ""

@@ -62,7 +62,11 @@ def parse_source(text: str) -> Source | Path:
 
 
 def mix_files(
-    sources: Sequence[Source | Path], out: Path, size: int | None = None, seed: int = 0
+    sources: Sequence[Source | Path],
+    out: Path,
+    size: int | None = None,
+    seed: int = 0,
+    like_base: Sequence[Path] = (),
 ) -> list[Part]:
     """Write a shuffled mix of data files to `out`; pictures are then named relative to `out`'s folder.
 
@@ -71,9 +75,11 @@ def mix_files(
             which need a `size`, or all without, which takes every record once.
         size: records of the mix. A source too small for its share repeats its records evenly.
         seed: chooses the records and their order.
+        like_base: those of the sources whose records are marked so (see `Record`).
 
     Raises:
-        UserError: weights and size do not go together, or a file cannot be read or written.
+        UserError: weights and size do not go together, a file cannot be read or written, or one to be marked
+            is no source or has pictures.
     """
     weighted = [source for source in sources if isinstance(source, Source)]
     if weighted and len(weighted) < len(sources):
@@ -82,6 +88,10 @@ def mix_files(
         raise UserError("weights and --size belong together; give both, or neither to take every record once")
     paths = [source.path if isinstance(source, Source) else source for source in sources]
     read = [_read(path) for path in paths]
+    for path in like_base:
+        if path not in paths:
+            raise UserError(f"--like-base {path}: is not among the files to mix; add it, or leave this out")
+        _mark(read[paths.index(path)][0], path)
     sets = [records for records, _ in read]
     counts = [len(records) for records in sets]
     if size is not None:
@@ -135,6 +145,17 @@ def _read(path: Path) -> tuple[list[Record], int]:
             raise UserError(f"{path}: {record_label(index, row)} {error}") from None
         converted += 1
     return records, converted
+
+
+def _mark(records: list[Record], path: Path) -> None:
+    """Mark records to be learnt like the base model answers."""
+    for index, record in enumerate(records):
+        if record.image is not None:
+            raise UserError(
+                f"--like-base {path}: record {index} ({record.id}) has a picture, about which the language "
+                "model alone cannot answer; name a file of text"
+            )
+        record.like_base = True
 
 
 def _content(record: Record) -> tuple[object, ...]:

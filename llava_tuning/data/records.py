@@ -25,13 +25,16 @@ class Turn(BaseModel):
 class Record(BaseModel):
     """One training example: an id, at most one picture (relative to the image folder), and its turns.
 
-    A whole number as id, as published sets have it, is read as text.
+    A whole number as id, as published sets have it, is read as text. `like_base`: an adapter learns these
+    answers by the probabilities that the language model gives them without it, instead of by their tokens, so
+    that the model goes on answering as it did (`training.loss.linear_divergence`). Only without a picture.
     """
 
     model_config = ConfigDict(coerce_numbers_to_str=True)
     id: str
     image: str | None = None
     conversations: list[Turn]
+    like_base: bool = False
 
     def messages(self) -> list[Message]:
         """The turns as messages; each picture marker becomes a picture in front of its turn's text."""
@@ -46,7 +49,8 @@ class Record(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The record as it is written to a file. The `image` key is always there (XTuner needs it)."""
         turns = [{"from": t.from_, "value": t.value} for t in self.conversations]
-        return {"id": self.id, "image": self.image, "conversations": turns}
+        row: dict[str, Any] = {"id": self.id, "image": self.image, "conversations": turns}
+        return row | {"like_base": True} if self.like_base else row
 
 
 def make_record(

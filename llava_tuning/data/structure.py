@@ -35,6 +35,14 @@ def row_problems(row: Any) -> list[Problem]:
         problems.append(Problem("record", found, "give one path as text, or null where there is no picture"))
     elif image is not None and not _is_unicode(image):
         problems.append(Problem("record", "has an image path that is not Unicode text", "rename the file"))
+    like_base = row.get("like_base", False)
+    if not isinstance(like_base, bool):
+        problems.append(
+            Problem("record", f"has {_kind(like_base)} as like_base", "write true or leave it out")
+        )
+    elif like_base and image:
+        found = "has a picture and like_base: the language model alone cannot answer about a picture"
+        problems.append(Problem("record", found, "leave like_base out of records with pictures"))
     if "conversations" not in row:
         other = next((key for key in ("conversation", "messages", "instruction") if key in row), None)
         found = f"has `{other}` in place of `conversations`" if other else "has no conversations"

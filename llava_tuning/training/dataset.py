@@ -74,13 +74,18 @@ class RecordsDataset(LLaVADataset):
         return sample_lengths(self.text_data)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """`input_ids` and `labels`, int64; with a picture also `pixel_values` (3, side, side), uint8."""
+        """`input_ids` and `labels`, int64; with a picture also `pixel_values` (3, side, side), uint8.
+
+        And `like_base`, True, where a record is so marked.
+        """
         row = self.text_data[index]
         ids = row["input_ids"]
         repeats = np.where(ids == IMAGE_TOKEN_INDEX, self.patches, 1)
-        sample = {
+        sample: dict[str, Any] = {
             name: torch.from_numpy(row[name].repeat(repeats)).long() for name in ("input_ids", "labels")
         }
+        if row["like_base"]:
+            sample["like_base"] = True
         if row["image"] is not None:
             assert self.image_folder is not None and self.image_processor is not None
             picture = open_picture(Path(self.image_folder) / row["image"])
@@ -145,7 +150,7 @@ def prepared_tokens(
 def tokenize_records(
     data: Sequence[Record], tokenizer: PreTrainedTokenizerBase, patches: int, max_length: int
 ) -> datasets.Dataset:
-    """Rows of input_ids, labels, image, length and supervised.
+    """Rows of input_ids, labels, image, length, supervised and like_base.
 
     A picture is one IMAGE_TOKEN_INDEX here, whatever positions it takes; `length` counts them. Left out is
     what has nothing to learn after truncation.
@@ -164,6 +169,7 @@ def tokenize_records(
             image=datasets.Value("string"),
             length=datasets.Value("int32"),
             supervised=datasets.Value("int32"),
+            like_base=datasets.Value("bool"),
         ),
         num_proc=workers if workers > 1 else None,
         desc="tokenising",
@@ -197,6 +203,7 @@ def _tokenize(
         "image": record.image if pictures else None,
         "length": len(rendered.input_ids),
         "supervised": sum(label != IGNORE_INDEX for label in labels),
+        "like_base": record.like_base,
     }
 
 
@@ -211,8 +218,25 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         where each sample starts, and the number of tokens at the end; `max_seqlen`, the longest in tokens;
         where padding costs attention little `padded_grid` and `padded_slots` (see `attention.Layout`); and
         when there are pictures `pixel_values` (pictures, 3, side, side) and `picture_positions`, the tokens
-        that they take.
+        that they take; and where samples are marked `like_base`, `base_row`, those alone as such a row, and
+        which of the supervised positions are theirs, `like_base_at`, and which are not, `by_token_at`.
     """
+    data = _row(samples)
+    pictures = [sample["pixel_values"] for sample in samples if "pixel_values" in sample]
+    if pictures:
+        data["pixel_values"] = torch.stack(pictures)
+        data["picture_positions"] = (data["input_ids"][0] == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
+    marked = torch.tensor([sample.get("like_base", False) for sample in samples])
+    if marked.any():
+        data["base_row"] = _row([sample for sample in samples if sample.get("like_base")])
+        sample_of = torch.searchsorted(data["cu_seqlens"], data["supervised"], right=True) - 1
+        data["like_base_at"] = marked[sample_of].nonzero()[:, 0]
+        data["by_token_at"] = (~marked[sample_of]).nonzero()[:, 0]
+    return {"data": data, "data_samples": None}
+
+
+def _row(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The tokens of a packed row, and where they belong; see `collate`."""
     ids = torch.cat([torch.as_tensor(sample["input_ids"]) for sample in samples])
     labels = torch.cat([torch.as_tensor(sample["labels"]) for sample in samples])
     lengths = torch.tensor([len(sample["input_ids"]) for sample in samples])
@@ -227,12 +251,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "cu_seqlens": starts.int(),
         "max_seqlen": int(lengths.max()),
     }
-    data |= _padded_layout(lengths)
-    pictures = [sample["pixel_values"] for sample in samples if "pixel_values" in sample]
-    if pictures:
-        data["pixel_values"] = torch.stack(pictures)
-        data["picture_positions"] = (ids == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
-    return {"data": data, "data_samples": None}
+    return data | _padded_layout(lengths)
 
 
 def _padded_layout(lengths: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -21,7 +24,7 @@ from llava_tuning.training.float8 import Float8, convert_frozen
 from llava_tuning.training.four_bit import convert_four_bit
 from llava_tuning.training.layers import Step, compiled, decoder_layer, last_decoder_layer
 from llava_tuning.training.lora import add_in_place
-from llava_tuning.training.loss import linear_cross_entropy
+from llava_tuning.training.loss import linear_cross_entropy, linear_divergence
 from llava_tuning.training.recompute import Mode, Recompute
 from llava_tuning.training.swiglu import convert_swiglu
 
@@ -99,6 +102,8 @@ class LanguageModelStep(BaseModel):
         self._dropouts = hash_dropouts(adapted)
         add_in_place(adapted)
         self._adapted = bool(adapted)
+        kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
+        self._text_adapters: list[Any] = [part for part in self.llm.modules() if isinstance(part, kinds)]
         layers = self.language_model().model.layers
         if getattr(self.language_model(), "is_quantized", False):
             convert_four_bit(layers)
@@ -135,7 +140,8 @@ class LanguageModelStep(BaseModel):
         """Mode `loss`: {"loss": mean cross-entropy over supervised positions}; `tensor`: all logits.
 
         `data` is a packed row as `collate` makes it; the mean is multiplied by its `loss_weight`, if any.
-        Logits are (1, tokens, vocabulary).
+        Logits are (1, tokens, vocabulary). Where the language model has an adapter, the divergence from what
+        it says without it takes the place of cross-entropy in samples that are marked `like_base`.
         """
         if mode not in ("loss", "tensor"):
             raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
@@ -144,29 +150,69 @@ class LanguageModelStep(BaseModel):
         with self.autocast():
             embeds = self.embed(data["input_ids"], data.get("pixel_values"), data.get("picture_positions"))
             at = data["supervised"] if mode == "loss" else None
-            hidden = self._hidden(embeds, data, at)
-            head = self.language_model().lm_head
-            if torch.is_autocast_enabled(hidden.device.type):  # float32 norms give float32
-                hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+            hidden = _as_autocast(self._hidden(embeds, data, at))  # float32 norms give float32
             if mode == "tensor":
-                return head(hidden)[None]
-            if type(head) is nn.Linear and not is_deepspeed_zero3_enabled():
-                loss = linear_cross_entropy(hidden, head.weight, data["targets"])
-            else:  # an adapter on the head, or one whose weights ZeRO-3 gathers when it is called
-                loss = functional.cross_entropy(head(hidden).float(), data["targets"])
+                return self.language_model().lm_head(hidden)[None]
+            if "base_row" in data and self._text_adapters:
+                likely, certain = data["like_base_at"], data["by_token_at"]
+                loss = self._divergence(hidden[likely], data["base_row"]) * (len(likely) / len(hidden))
+                if len(certain):
+                    by_token = self._cross_entropy(hidden[certain], data["targets"][certain])
+                    loss = loss + by_token * (len(certain) / len(hidden))
+            else:
+                loss = self._cross_entropy(hidden, data["targets"])
             return {"loss": loss * data["loss_weight"] if "loss_weight" in data else loss}
+
+    def _plain_head(self) -> bool:
+        """False for an adapter on the head, or one whose weights ZeRO-3 gathers when it is called."""
+        return type(self.language_model().lm_head) is nn.Linear and not is_deepspeed_zero3_enabled()
+
+    def _cross_entropy(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean over positions; `hidden` is (positions, hidden)."""
+        head = self.language_model().lm_head
+        if self._plain_head():
+            return linear_cross_entropy(hidden, head.weight, targets)
+        return functional.cross_entropy(head(hidden).float(), targets)
+
+    def _divergence(self, hidden: torch.Tensor, row: dict[str, Any]) -> torch.Tensor:
+        """Mean over positions of the divergence from the language model without adapter.
+
+        Args:
+            hidden: (positions, hidden), at the supervised positions of `row`.
+            row: the packed row that is asked about, which has no pictures.
+        """
+        llm = self.language_model()
+        with torch.no_grad(), self._without_adapter():
+            base = _as_autocast(llm.get_input_embeddings()(row["input_ids"]))
+            rotary, layout = self._places(base, row)
+            for layer in llm.model.layers[:-1]:
+                base = decoder_layer(layer, base, rotary, layout)
+            base = last_decoder_layer(llm.model.layers[-1], base, rotary, layout, row["supervised"])
+            base = _as_autocast(llm.model.norm(base))
+            if not self._plain_head():
+                base = llm.lm_head(base).float().log_softmax(dim=-1)
+        if self._plain_head():
+            return linear_divergence(hidden, llm.lm_head.weight, base)
+        own = llm.lm_head(hidden).float().log_softmax(dim=-1)
+        return functional.kl_div(own, base, reduction="batchmean", log_target=True)
+
+    @contextmanager
+    def _without_adapter(self) -> Iterator[None]:
+        # Not peft's `disable_adapter`, which also turns what trains off and on, weight by weight.
+        for part in self._text_adapters:
+            part._disable_adapters = True
+        try:
+            yield
+        finally:
+            for part in self._text_adapters:
+                part._disable_adapters = False
 
     def _hidden(self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None) -> torch.Tensor:
         """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""
         llama = self.language_model().model
-        if torch.is_autocast_enabled(embeds.device.type):
-            embeds = embeds.to(torch.get_autocast_dtype(embeds.device.type))
-        rotary = llama.rotary_emb(embeds, data["position_ids"])
+        embeds = _as_autocast(embeds)
         run = self._step(decoder_layer)
-        row = (
-            rotary,
-            Layout(data["cu_seqlens"], data["max_seqlen"], data.get("padded_grid"), data.get("padded_slots")),
-        )
+        row = self._places(embeds, data)
 
         def step(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
             return run(layer, hidden, *row)
@@ -181,6 +227,12 @@ class LanguageModelStep(BaseModel):
             hidden = last(llama.layers[-1], hidden, *row, at)
         return llama.norm(hidden)
 
+    def _places(self, embeds: torch.Tensor, data: dict[str, Any]) -> tuple[Any, Layout]:
+        """What a decoder layer has to know of a packed row besides its hidden states."""
+        rotary = self.language_model().model.rotary_emb(embeds, data["position_ids"])
+        padded = data.get("padded_grid"), data.get("padded_slots")
+        return rotary, Layout(data["cu_seqlens"], data["max_seqlen"], *padded)
+
     def _step(self, step: Step) -> Step:
         """A layer's computation, compiled where that pays."""
         return compiled(step, self._adapted) if self._compile and self.training else step
@@ -188,6 +240,11 @@ class LanguageModelStep(BaseModel):
     def _gradients_to_come(self) -> int:
         """Bytes of the gradients that this step's backward pass will add; AdamW's state comes after it."""
         return 4 * sum(w.numel() for w in self._trained if w.grad is None)
+
+
+def _as_autocast(hidden: torch.Tensor) -> torch.Tensor:
+    device = hidden.device.type
+    return hidden.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden
 
 
 def _miss_only_what_trains(model: nn.Module, keys: Any) -> None:

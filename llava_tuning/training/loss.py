@@ -1,4 +1,4 @@
-"""Cross-entropy of a language-model head without holding all logits, forward or backward."""
+"""Losses of a language-model head without holding all logits, forward or backward."""
 
 from __future__ import annotations
 
@@ -67,4 +67,53 @@ def linear_cross_entropy(
     chunk = chunk or max(1, CHUNK_BYTES // (4 * weight.shape[0]))
     with torch.autocast(hidden.device.type, enabled=False):
         loss: torch.Tensor = _LinearCrossEntropy.apply(hidden, weight, targets, chunk)
+    return loss
+
+
+class _LinearDivergence(torch.autograd.Function):
+    """As `_LinearCrossEntropy`, with a distribution in place of each target; the head does not train."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, base: torch.Tensor, chunk: int
+    ) -> torch.Tensor:
+        head = weight.to(hidden.dtype)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden)
+        for rows, wanted, start in zip(
+            hidden.split(chunk), base.split(chunk), range(0, len(hidden), chunk), strict=True
+        ):
+            own = (rows @ head.T).float().log_softmax(dim=-1)  # (chunk, vocabulary)
+            its = (wanted.to(head.dtype) @ head.T).float().log_softmax(dim=-1)
+            shares = its.exp()
+            loss += (shares * (its - own)).sum()
+            del its
+            grad_hidden[start : start + chunk] = own.exp_().sub_(shares).to(hidden.dtype) @ head
+        ctx.save_for_backward(grad_hidden)
+        ctx.count = len(hidden)
+        return loss / len(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        (grad_hidden,) = ctx.saved_tensors
+        scale = grad_loss / ctx.count
+        return (grad_hidden.float() * scale).to(grad_hidden.dtype), None, None, None
+
+
+def linear_divergence(
+    hidden: torch.Tensor, weight: torch.Tensor, base: torch.Tensor, chunk: int | None = None
+) -> torch.Tensor:
+    """Mean Kullback-Leibler divergence of what `hidden` predicts from what `base` predicts, in nats, float32.
+
+    Equal to `kl_div` of the two heads' log-probabilities, `base`'s as target, with reduction `batchmean`.
+
+    Args:
+        hidden: (positions, hidden size); products are computed in its dtype, the softmax in float32.
+        weight: (vocabulary, hidden size) of the head that both share; it gets no gradient.
+        base: (positions, hidden size), without gradient.
+        chunk: positions whose logits are held at a time; by default as many as `CHUNK_BYTES` take.
+    """
+    chunk = chunk or max(1, CHUNK_BYTES // (8 * weight.shape[0]))
+    with torch.autocast(hidden.device.type, enabled=False):
+        loss: torch.Tensor = _LinearDivergence.apply(hidden, weight, base, chunk)
     return loss

@@ -77,6 +77,8 @@ def test_a_whole_number_as_id_is_read_as_text(folder: Path):
         ({"id": "x", "conversations": {}}, "turns", "an object"),
         (_row("x") | {"id": 3.5}, "record", "a number"),
         (_row("x") | {"id": None}, "record", "no id"),
+        (_row("x") | {"like_base": "yes"}, "record", "text as like_base"),
+        (_row("x") | {"image": "a.png", "like_base": True}, "record", "a picture and like_base"),
         (_row("x") | {"image": ["a.png"]}, "record", "a list as image"),
         (_turns(("human", "a"), ("gpt", "b"), image=""), "record", "empty image"),
         (_turns(("human", "a"), ("gpt", " \n")), "turns", "turn 2 (gpt) is empty"),

@@ -46,6 +46,18 @@ def test_weights_share_the_size_exactly_and_small_sets_repeat_evenly(
     assert len(warnings(parts)) == 2 and "learn it by heart" in warnings(parts)[1]
 
 
+def test_records_of_a_file_are_marked_to_be_learnt_like_the_base_model(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "mix.json"
+    files = [str(sets[0]), str(sets[1]), "--like-base", str(sets[1]), "--out", str(out)]
+    assert CliRunner().invoke(_build(), ["data", "mix", *files]).exit_code == 0
+    assert [record.like_base for record in load_records(out)] == [r.image is None for r in load_records(out)]
+    again = tmp_path / "again.json"
+    mix_files([out], again)
+    assert sum(record.like_base for record in load_records(again)) == 3
+
+
 def test_the_same_seed_makes_the_same_file_and_another_seed_another(
     sets: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -66,6 +78,8 @@ def test_the_same_seed_makes_the_same_file_and_another_seed_another(
         (["{a}:1", "{b}:1"], "belong together"),
         (["{a}", "{b}", "--size", "4"], "belong together"),
         (["{a}", "nowhere.json"], "nowhere.json"),
+        (["{a}", "{b}", "--like-base", "{a}"], "see.json: record 0 (0) has a picture"),
+        (["{a}", "--like-base", "{b}"], "is not among the files to mix"),
     ],
 )
 def test_what_does_not_go_together_is_refused_and_nothing_written(

@@ -1,4 +1,4 @@
-"""The chunked loss is cross-entropy, and so are its gradients."""
+"""The chunked losses are cross-entropy and divergence, and so are their gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from exactness import assert_same, named
 from torch.nn import functional
 
-from llava_tuning.training.loss import linear_cross_entropy
+from llava_tuning.training.loss import linear_cross_entropy, linear_divergence
 
 POSITIONS, HIDDEN, WORDS = 23, 16, 50
 
@@ -25,6 +25,17 @@ def test_loss_and_gradients_are_those_of_all_logits(chunk: int | None) -> None:
     expected = functional.cross_entropy(hidden @ weight.T, targets)
     found = linear_cross_entropy(hidden, weight, targets, chunk)
     one, other = ([loss, *torch.autograd.grad(3 * loss, [hidden, weight])] for loss in (found, expected))
+    assert_same(named(one), named(other))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 23, 100, None])
+def test_divergence_and_its_gradient_are_those_of_all_logits(chunk: int | None) -> None:
+    hidden, weight, _ = operands(torch.float32)
+    base = hidden.detach() + torch.randn(POSITIONS, HIDDEN)
+    own, its = (functional.log_softmax(rows @ weight.detach().T, -1) for rows in (hidden, base))
+    expected = functional.kl_div(own, its, reduction="batchmean", log_target=True)
+    found = linear_divergence(hidden, weight, base, chunk)
+    one, other = ([loss, *torch.autograd.grad(3 * loss, hidden)] for loss in (found, expected))
     assert_same(named(one), named(other))
 
 
