@@ -13,7 +13,9 @@ from everyday_cases import write_everyday
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["SCENES=40", "QUESTIONS=40", "MIX=200", "EPOCHS=0.2", "HOLD_OUT=twemoji"]
+SMALL = ["SCENES=40", "QUESTIONS=40", "MIX=200", "TEXT_MIX=60", "EPOCHS=0.2", "HOLD_OUT=twemoji"]
+# Stage 2 three times, and their mean.
+STAGES = ["pretrain", "finetune", "finetune", "finetune", "export", "export", "export", "average"]
 STEPS = "TRAIN=--set max_steps=2 --set save_steps=1 --set batch_tokens=2048 --set dataloader_num_workers=0"
 # Only writes files, and fails half-way at the command that `break` names.
 PROGRAM = """#!/usr/bin/env bash
@@ -68,9 +70,9 @@ def make(tmp_path: Path) -> Callable[..., list[str]]:
 
 def test_nothing_is_done_twice(make: Callable[..., list[str]]) -> None:
     first = make()
-    data = ["everyday", "photographs", "easy-vqa", "scenes", "everyday-questions", "mix", "mix"]
-    assert sorted(first[:8]) == sorted([*data, "train-clip"])
-    assert first[-4:] == ["pretrain", "finetune", "export", "export"]
+    data = ["everyday", "photographs", "easy-vqa", "scenes", "everyday-questions", *["mix"] * 3]
+    assert sorted(name for name in first if name not in STAGES) == sorted([*data, "train-clip"])
+    assert [name for name in first if name in STAGES] == STAGES
     assert make() == []
 
 
@@ -93,7 +95,7 @@ def test_what_an_earlier_encoder_gave_is_not_gone_on_with(
 ) -> None:
     make()
     (tmp_path / "out" / "encoder.done").unlink()
-    assert make() == ["train-clip", "pretrain", "finetune", "export", "export"]
+    assert make() == ["train-clip", *STAGES]
     (tmp_path / "out" / "scenes.done").unlink()
     again = make()
     assert not any("--resume" in name for name in again)
@@ -124,7 +126,9 @@ def test_the_makefile_builds_a_model_and_goes_on_where_it_was_stopped(tmp_path: 
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     provenance = json.loads((tmp_path / "parts" / "provenance.json").read_text(encoding="utf-8"))
-    assert provenance["stage"] == "finetune"
+    assert (
+        provenance["stage"] == "finetune" and len(provenance["data"]) == 6
+    )  # mixes and checkpoints of three
     assert (tmp_path / "model" / "config.json").is_file()
 
     (tmp_path / "stage2.done").unlink()

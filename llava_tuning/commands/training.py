@@ -30,6 +30,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
     resume_from: Annotated[str | None, typer.Option(help="Go on from this checkpoint.")] = None,
+    load_from: Annotated[
+        str | None, typer.Option(help="Begin with the weights of another run's checkpoint, iter_N.pth.")
+    ] = None,
     deepspeed: Annotated[
         str | None, typer.Option(help="zero1, zero2, zero3 or a DeepSpeed JSON file.")
     ] = None,
@@ -64,6 +67,7 @@ def train(
         launcher_args=torchrun_args or (),
         dry_run=dry_run,
         card=card,
+        load_from=load_from,
     )
     sys.exit(status if status >= 0 else 128 - status)
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
-import shutil
 import sys
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,30 +62,7 @@ def _build(out: Path) -> None:
     print(
         "putting the embedded model together, once: half a minute or a whole one", file=sys.stderr, flush=True
     )
-    # peft imports it where it is installed; it says on a CPU which package would make 4-bit products faster.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    import torch
-    from peft import PeftModel
-    from safetensors.torch import load_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
-
-    from llava_tuning.models.llava import assemble, load_image_processor, save_llava
+    from llava_tuning.models.parts import assemble_parts
     from llava_tuning.models.smollm2 import smollm2_directory
 
-    base = smollm2_directory()
-    llm = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of how peft asks transformers
-        llm = PeftModel.from_pretrained(llm, PARTS / "llm_adapter").merge_and_unload()
-    vision = CLIPVisionModel.from_pretrained(PARTS / "vision_tower", dtype=torch.float32)
-    model, processor = assemble(
-        llm,
-        vision,
-        load_file(PARTS / "projector.safetensors"),
-        AutoTokenizer.from_pretrained(base),
-        load_image_processor(PARTS / "vision_tower"),
-    )
-    model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers' wrapper hides `self`
-    save_llava(model, processor, out)
-    shutil.copyfile(PARTS / "provenance.json", out / "provenance.json")
-    json.loads((out / "provenance.json").read_text())
+    assemble_parts(PARTS, smollm2_directory(), out)

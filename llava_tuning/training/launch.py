@@ -43,6 +43,7 @@ def train(
     launcher_args: Sequence[str] = (),
     dry_run: bool = False,
     card: str | None = None,
+    load_from: str | Path | None = None,
 ) -> int:
     """Train by a config; returns the training process's exit status.
 
@@ -55,6 +56,7 @@ def train(
         nproc_per_node, nnodes, launcher_args: passed to torchrun.
         dry_run: stop after the plan.
         card: a GPU's name, to say whether the run fits it and how long it takes; this machine's when None.
+        load_from: an `iter_N.pth` of another run, whose trained weights this one begins with.
 
     Raises:
         UserError: something the config names is missing or does not fit.
@@ -90,6 +92,10 @@ def train(
         checkpoint = _checkpoint_to_resume(resume, work_dir, deepspeed is not None)
         if checkpoint.is_file():
             preflight.check_trained(config, checkpoint)
+    if load_from is not None:
+        if resume is not None:
+            raise UserError("--load-from begins a run and --resume goes on with one; give one of them")
+        preflight.check_start(config, Path(load_from))
     records = preflight.check(config)
     if config.selection_sample is not None:
         preflight.check_selection(config, deepspeed)
@@ -110,6 +116,8 @@ def train(
     if checkpoint is not None:
         config.resume = True
         config.load_from = str(checkpoint)
+    elif load_from is not None:
+        config.load_from = str(Path(load_from).resolve())
     work_dir.mkdir(parents=True, exist_ok=True)
     fitted = work_dir / CONFIG_FILE
     config.dump(fitted)

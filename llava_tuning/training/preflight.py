@@ -140,6 +140,26 @@ def _is_zero3(deepspeed: str) -> bool:
     return bool(stage == 3)
 
 
+def check_start(config: Config, checkpoint: Path) -> None:
+    """A run can begin with another's weights if they are of the same parts, and adapters of the same rank.
+
+    Raises:
+        UserError: they are not, or there is no such file.
+    """
+    if not checkpoint.is_file():
+        raise UserError(
+            f"--load-from {checkpoint}: no such file; name the iter_N.pth of a run without DeepSpeed"
+        )
+    check_trained(config, checkpoint)
+    for name, weight in read_weights(checkpoint).items():
+        adapter = config.llm_lora if name.startswith("llm.") else config.visual_encoder_lora
+        if ".lora_A." in name and len(weight) != adapter["r"]:
+            raise UserError(
+                f"--load-from {checkpoint}: an adapter in it has rank {len(weight)}, here it has "
+                f"{adapter['r']}; set the same rank"
+            )
+
+
 def check_trained(config: Config, checkpoint: Path) -> None:
     """A run goes on only from a checkpoint that trained the same parts.
 

@@ -1,0 +1,154 @@
+"""The mean of several runs' parts, and a run that begins with another's weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
+from typer.testing import CliRunner
+
+from llava_tuning.cli import _build
+from llava_tuning.errors import UserError
+from llava_tuning.models.llava import load_llava
+from llava_tuning.models.parts import ADAPTER, ADAPTER_CONFIG, PROJECTOR, TOWER, average_parts
+from llava_tuning.models.provenance import read_provenance
+from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.export import export_parts
+
+pytestmark = pytest.mark.training
+
+
+@pytest.fixture(scope="module")
+def two(lora_run: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The parts of `lora_run` after five steps and after ten, the latter's adapter far from the former's."""
+    out = tmp_path_factory.mktemp("parts")
+    folders = [export_parts(lora_run, out / str(step), lora_run / f"iter_{step}.pth") for step in (5, 10)]
+    torch.manual_seed(0)
+    moved = {name: torch.randn_like(value) / 4 for name, value in load_file(folders[1] / ADAPTER).items()}
+    save_file(moved, folders[1] / ADAPTER)
+    return folders
+
+
+def products(folder: Path) -> dict[str, torch.Tensor]:
+    """What each layer's adapter adds to its weight, by the layer's name in the language model."""
+    weights = load_file(folder / ADAPTER)
+    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    scale = config["lora_alpha"] / config["r"]
+    return {
+        name.removeprefix("base_model.model.").replace(".lora_A", ""): scale
+        * (weights[name.replace("lora_A", "lora_B")].float() @ value.float())
+        for name, value in weights.items()
+        if "lora_A" in name
+    }
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(_build(), list(map(str, arguments)))
+
+
+def test_the_mean_lies_between_two_runs_and_becomes_a_model(
+    two: list[Path], llm: Path, tmp_path: Path
+) -> None:
+    out, model = tmp_path / "mean", tmp_path / "model"
+    done = run("average", f"{two[0]}:1", f"{two[1]}:3", "--out", out, "--model", model, "--llm", llm)
+    assert done.exit_code == 0, done.output
+    for name in (PROJECTOR, TOWER):
+        one, other, mean = (load_file(folder / name) for folder in (*two, out))
+        for key, value in mean.items():
+            expected = one[key].float() / 4 + other[key].float() * 3 / 4
+            torch.testing.assert_close(value.float(), expected, rtol=0.01, atol=1e-3)
+    first, second, mean = (products(folder) for folder in (*two, out))
+    rank = json.loads((out / ADAPTER_CONFIG).read_text())["r"]
+    base = LlamaForCausalLM.from_pretrained(llm, dtype=torch.float32).state_dict()
+    whole = load_llava(model, dtype=torch.float32)[0].model.language_model.state_dict()
+    lost = square = 0.0
+    for name, found in mean.items():
+        exact = first[name] / 4 + second[name] * 3 / 4
+        sizes = torch.linalg.svdvals(exact)
+        error = (found - exact).norm()
+        assert error <= 1.02 * sizes[rank:].norm() + 0.01 * exact.norm()  # nothing of this rank is nearer
+        lost, square = lost + float((sizes[rank:] ** 2).sum()), square + float((sizes**2).sum())
+        merged = whole[name.removeprefix("model.")]
+        torch.testing.assert_close(merged, base[name] + found, rtol=0.01, atol=0.01)
+    assert f"leaves out {lost / square:.2%}" in " ".join(done.output.split())
+    provenance = read_provenance(out)
+    assert provenance is not None and len(provenance.data) == 4 and not provenance.scores
+
+
+def test_a_run_averaged_with_itself_is_itself(two: list[Path], tmp_path: Path) -> None:
+    average_parts([(two[0], 1), (two[0], 5)], tmp_path / "mean")
+    for name, value in products(two[0]).items():
+        torch.testing.assert_close(products(tmp_path / "mean")[name], value, rtol=0.02, atol=1e-4)
+    assert json.loads((tmp_path / "mean" / ADAPTER_CONFIG).read_text()) == json.loads(
+        (two[0] / ADAPTER_CONFIG).read_text()
+    )
+
+
+def other_base(folder: Path) -> None:
+    path = folder / "provenance.json"
+    path.write_text(path.read_text().replace('"role": "vision tower"', '"role": "another tower"'))
+
+
+def other_scale(folder: Path) -> None:
+    path = folder / ADAPTER_CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": 1}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (other_base, "other base models"),
+        (other_scale, "lora_alpha = 1, that of"),
+        (lambda folder: (folder / PROJECTOR).unlink(), "is no folder of parts"),
+        (shutil.rmtree, "is no folder of parts"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(
+    spoil: Callable[[Path], object], said: str, two: list[Path], tmp_path: Path
+) -> None:
+    other = shutil.copytree(two[1], tmp_path / "other")
+    spoil(other)
+    with pytest.raises(UserError, match=said):
+        average_parts([(two[0], 1), (other, 1)], tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()
+
+
+def test_a_mean_of_one_or_of_no_weight_is_refused(two: list[Path], tmp_path: Path) -> None:
+    for arguments, said in (([f"{two[0]}:1"], "two folders"), ([two[0], two[1]], "FOLDER:WEIGHT")):
+        done = run("average", *arguments, "--out", tmp_path / "mean")
+        assert isinstance(done.exception, UserError) and said in str(done.exception)
+
+
+def test_a_run_begins_with_another_runs_weights(
+    lora_run: Path, start: Callable[..., int], projector: Path, tmp_path: Path
+) -> None:
+    checkpoint = lora_run / "iter_10.pth"
+    changes = {"projector_checkpoint": projector, "max_steps": 1, "lr": 1e-12}
+    assert start("lora", tmp_path, {"load_from": checkpoint}, **changes) == 0
+    begun = read_weights(tmp_path / "iter_1.pth")
+    assert begun.keys() == read_weights(checkpoint).keys()
+    for name, value in read_weights(checkpoint).items():
+        torch.testing.assert_close(begun[name], value, rtol=0, atol=1e-9)
+
+
+def test_a_run_does_not_begin_with_what_does_not_fit(
+    lora_run: Path, start: Callable[..., int], projector: Path, tmp_path: Path
+) -> None:
+    checkpoint = lora_run / "iter_10.pth"
+    rank = {"r": 3, "lora_alpha": 6}
+    for options, changes, said in (
+        ({"load_from": projector}, {}, "did not train the language model"),
+        ({"load_from": tmp_path / "gone.pth"}, {}, "gone.pth: no such file"),
+        ({"load_from": checkpoint}, {"llm_lora": rank}, "here it has 3; set the same rank"),
+        ({"load_from": checkpoint, "resume": str(checkpoint)}, {}, "give one of them"),
+    ):
+        with pytest.raises(UserError, match=said):
+            start("lora", tmp_path / "run", options, projector_checkpoint=projector, **changes)
+    assert not (tmp_path / "run").exists()
