@@ -13,7 +13,15 @@ from everyday_cases import write_everyday
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["SCENES=40", "QUESTIONS=40", "MIX=200", "TEXT_MIX=60", "EPOCHS=0.2", "HOLD_OUT=twemoji"]
+SMALL = [
+    "SCENES=40",
+    "QUESTIONS=40",
+    "CAPTIONS=200",
+    "MIX=200",
+    "TEXT_MIX=60",
+    "EPOCHS=0.2",
+    "HOLD_OUT=twemoji",
+]
 # Stage 2 three times, and their mean.
 STAGES = ["pretrain", "finetune", "finetune", "finetune", "export", "export", "export", "average"]
 STEPS = "TRAIN=--set max_steps=2 --set save_steps=1 --set batch_tokens=2048 --set dataloader_num_workers=0"
