@@ -142,13 +142,17 @@ def average(
     from llava_tuning.models.parts import assemble_parts, average_parts
     from llava_tuning.models.smollm2 import smollm2_directory
 
-    made = average_parts([_weighted(text) for text in parts], out)
+    base = None
+    if model is not None:
+        if model.exists() and (not model.is_dir() or any(model.iterdir())):
+            raise UserError(f"--model {model}: is there already and not empty; delete it or name another")
+        base = smollm2_directory() if llm == "smollm2" else resolve_model(llm)
+    made = average_parts([_weighted(text) for text in parts], out, base)
     typer.echo(
         f"{out}: the mean of {len(parts)} runs; its adapter's rank leaves out {made.lost:.2%} of the mean's "
         "square"
     )
-    if model is not None:
-        base = smollm2_directory() if llm == "smollm2" else resolve_model(llm)
+    if model is not None and base is not None:
         with complete_or_not_at_all(model) as building:
             assemble_parts(out, base, building)
         typer.echo(f"{model}: written")

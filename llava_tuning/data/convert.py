@@ -121,7 +121,13 @@ def convert_row(row: Any, fallback_id: str, out: Path | None, format: Format | N
         first = next((turn for turn in turns if turn["from"] == "human"), None)
         if first:
             first["value"] = f"{IMAGE_MARKER}\n{first['value']}"
-    converted = {"id": str(record_id), "image": images[0] if images else None, "conversations": turns}
+    converted: dict[str, Any] = {
+        "id": str(record_id),
+        "image": images[0] if images else None,
+        "conversations": turns,
+    }
+    if "like_base" in row:
+        converted["like_base"] = row["like_base"]
     if problems := row_problems(converted):
         raise Unconvertible(f"{problems[0].text}; {problems[0].remedy}")
     return Record.model_validate(converted)

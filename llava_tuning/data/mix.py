@@ -33,6 +33,7 @@ class Part:
 
     Attributes:
         converted: records of the source that were in another shape (OpenAI, Alpaca, ShareGPT, XTuner).
+        like_base: its records are learnt like the base model answers, so none is learnt by heart.
         answers: first question → its answers, of taken records without picture and system prompt.
     """
 
@@ -40,6 +41,7 @@ class Part:
     taken: int
     distinct: int
     converted: int = 0
+    like_base: bool = False
     answers: Mapping[str, set[str]] = field(default_factory=dict, repr=False)
 
 
@@ -89,9 +91,13 @@ def mix_files(
     paths = [source.path if isinstance(source, Source) else source for source in sources]
     read = [_read(path) for path in paths]
     for path in like_base:
-        if path not in paths:
-            raise UserError(f"--like-base {path}: is not among the files to mix; add it, or leave this out")
-        _mark(read[paths.index(path)][0], path)
+        same = [number for number, one in enumerate(paths) if one.resolve() == path.resolve()]
+        if not same:
+            raise UserError(
+                f"--like-base {path}: is not among the files to mix; name one of them, without its weight"
+            )
+        for number in same:
+            _mark(read[number][0], path)
     sets = [records for records, _ in read]
     counts = [len(records) for records in sets]
     if size is not None:
@@ -102,7 +108,8 @@ def mix_files(
     for number, (path, (records, converted), count) in enumerate(zip(paths, read, counts, strict=True)):
         taken = _take(records, count, rng)
         mixed += [_moved(record, path, out, f"{number}-{i}") for i, record in enumerate(taken)]
-        parts.append(Part(path, count, len({_content(r) for r in taken}), converted, _first_answers(taken)))
+        distinct, marked = len({_content(r) for r in taken}), all(r.like_base for r in taken)
+        parts.append(Part(path, count, distinct, converted, marked, _first_answers(taken)))
     rng.shuffle(mixed)
     write_json(out, mixed)
     return parts
@@ -120,7 +127,7 @@ def warnings(parts: Sequence[Part]) -> list[str]:
         f"{part.taken / part.distinct / total:.1%} of the mix, so the model will "
         "learn it by heart; give more different records or a smaller weight"
         for part in parts
-        if part.distinct and part.taken / part.distinct / total > LARGE_SHARE
+        if part.distinct and not part.like_base and part.taken / part.distinct / total > LARGE_SHARE
     ]
     for one, other in combinations(parts, 2):
         both = [question for question in one.answers if question in other.answers]

@@ -9,17 +9,18 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from llava_tuning.errors import UserError
 from llava_tuning.models.directory import complete_or_not_at_all, let_others_read
-from llava_tuning.models.provenance import FILE_NAME, Provenance, read_provenance, write_provenance
+from llava_tuning.models.provenance import FILE_NAME, Provenance, hash_file, read_provenance, write_provenance
 
 ADAPTER, ADAPTER_CONFIG = (
     Path("llm_adapter/adapter_model.safetensors"),
@@ -28,7 +29,9 @@ ADAPTER, ADAPTER_CONFIG = (
 PROJECTOR, TOWER = Path("projector.safetensors"), Path("vision_tower/model.safetensors")
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 # What of two adapters has to be the same for their products to be added.
-_SAME = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "bias", "rank_pattern", "alpha_pattern")
+_SAME = ("peft_type", "r", "lora_alpha", "use_rslora")
+# What an adapter may not have: more than two matrices a layer, or layers of different ranks.
+_PLAIN = {"use_dora": False, "bias": "none", "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None}
 
 Weights = dict[str, torch.Tensor]
 
@@ -68,7 +71,7 @@ def assemble_parts(parts: Path, base: Path, out: Path) -> None:
     json.loads((out / FILE_NAME).read_text())
 
 
-def average_parts(sources: Sequence[tuple[Path, float]], out: Path) -> Average:
+def average_parts(sources: Sequence[tuple[Path, float]], out: Path, base: Path | None = None) -> Average:
     """Write the weighted mean of several runs' parts, all trained on the same two base models.
 
     Vision towers and projectors are averaged weight by weight, adapters by their products: the adapter that
@@ -77,6 +80,7 @@ def average_parts(sources: Sequence[tuple[Path, float]], out: Path) -> Average:
     Args:
         sources: folders of parts with their weights, which are relative.
         out: folder to make.
+        base: a language model directory that has to be the one that they were trained on.
 
     Raises:
         UserError: fewer than two sources, `out` is taken, a folder is incomplete, or two do not fit together.
@@ -84,6 +88,8 @@ def average_parts(sources: Sequence[tuple[Path, float]], out: Path) -> Average:
     if len(sources) < 2:
         raise UserError("an average needs two folders of parts or more, as `export --parts` writes them")
     provenance = _provenance([folder for folder, _ in sources])
+    if base is not None:
+        _check_base(provenance, base, sources[0][0])
     total = sum(weight for _, weight in sources)
     shares = [weight / total for _, weight in sources]
     tower, projector, adapters = (
@@ -122,8 +128,22 @@ def _provenance(folders: Sequence[Path]) -> Provenance:
                     f"{folder}: its adapter has {key} = {setting.get(key)}, that of {folders[0]} "
                     f"{settings[0].get(key)}; average adapters of one kind"
                 )
+        for key, plain in _PLAIN.items():
+            if setting.get(key, plain) != plain:
+                raise UserError(
+                    f"{folder}: its adapter has {key} = {setting[key]}; only plain LoRA of one rank can be "
+                    "averaged"
+                )
     data = {f"{number}/{name}": value for number, one in enumerate(found) for name, value in one.data.items()}
     return first.model_copy(update={"data": data, "config_hash": None, "scores": {}})
+
+
+def _check_base(provenance: Provenance, base: Path, folder: Path) -> None:
+    """The language model in provenance is the one of a directory, by the hash of its weights."""
+    trained = next((one for one in provenance.base_models if one.role == "language model"), None)
+    wanted = set(trained.hashes.values()) if trained is not None else set()
+    if wanted and not wanted & {hash_file(file) for file in base.glob("*.safetensors")}:
+        raise UserError(f"{base}: is not the language model that {folder} was trained on; name that one")
 
 
 def _read(folder: Path, name: Path) -> Weights:
@@ -133,7 +153,9 @@ def _read(folder: Path, name: Path) -> Weights:
 def _mean(weights: Sequence[Weights], shares: Sequence[float]) -> Weights:
     _check_alike(weights)
     return {
-        name: _weighted(lambda one, name=name: one[name].float(), weights, shares).to(value.dtype)
+        name: torch.stack([share * one[name].float() for one, share in zip(weights, shares, strict=True)])
+        .sum(0)
+        .to(value.dtype)
         for name, value in weights[0].items()
     }
 
@@ -147,20 +169,18 @@ def _mean_adapter(weights: Sequence[Weights], shares: Sequence[float], rank: int
         if not name.endswith(_A):
             continue
         other = name.removesuffix(_A) + _B
-        product = _weighted(lambda one, a=name, b=other: one[b].float() @ one[a].float(), weights, shares)
-        left, sizes, right = torch.linalg.svd(product, full_matrices=False)
-        root = sizes[:rank].sqrt()
-        out[name] = (root[:, None] * right[:rank]).to(value.dtype).contiguous()
-        out[other] = (left[:, :rank] * root).to(value.dtype).contiguous()
+        # The mean product is that of all narrow matrices side by side; its singular values are those of R R'.
+        wide = torch.cat([share * one[other].float() for one, share in zip(weights, shares, strict=True)], 1)
+        narrow = torch.cat([one[name].float() for one in weights])
+        (left, tall), (right, flat) = torch.linalg.qr(wide), torch.linalg.qr(narrow.T)
+        inner, sizes, outer = torch.linalg.svd(tall @ flat.T, full_matrices=False)
+        root, lacking = sizes[:rank].sqrt(), max(0, rank - len(sizes))
+        a, b = (right @ outer.T)[:, :rank] * root, (left @ inner)[:, :rank] * root
+        out[name] = functional.pad(a, (0, lacking)).T.to(value.dtype).contiguous()
+        out[other] = functional.pad(b, (0, lacking)).to(value.dtype).contiguous()
         square += float((sizes**2).sum())
         kept += float((sizes[:rank] ** 2).sum())
     return out, 1 - kept / square if square else 0.0
-
-
-def _weighted(
-    value: Callable[..., torch.Tensor], weights: Sequence[Weights], shares: Sequence[float]
-) -> torch.Tensor:
-    return torch.stack([share * value(one) for one, share in zip(weights, shares, strict=True)]).sum(0)
 
 
 def _check_alike(weights: Sequence[Weights]) -> None:

@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from xtuner.utils import IMAGE_TOKEN_INDEX
 
+from llava_tuning.errors import UserError
 from llava_tuning.models.conversation import Message, render_conversation
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.runs.files import LOSS_FILE, SAMPLES_FILE, hold, read_rows
@@ -144,6 +145,21 @@ class RandomStateHook(Hook):
         self.saved = {}
 
 
+def _check_shapes(model: Any, state: dict[str, torch.Tensor]) -> None:
+    """A checkpoint has every trained weight in its shape, and no other."""
+    own = {name: value.shape for name, value in getattr(model, "module", model).state_dict().items()}
+    its = {name: value.shape for name, value in state.items()}
+    for name in sorted(own.keys() | its.keys()):
+        if own.get(name) != its.get(name):
+            shapes = [
+                tuple(shape) if shape is not None else "not there" for shape in (its.get(name), own.get(name))
+            ]
+            raise UserError(
+                f"the checkpoint does not fit this run: {name} is {shapes[0]} in it, and {shapes[1]} here; "
+                "name one of a run on the same base models and with the same adapters"
+            )
+
+
 class PositionHook(Hook):
     """Keeps in checkpoints where the run is in its data; a resumed run's rate follows its own schedule.
 
@@ -161,6 +177,7 @@ class PositionHook(Hook):
             checkpoint[POSITION] = {**position, "batches": position["batches"] + 1}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        _check_shapes(runner.model, checkpoint["state_dict"])  # mmengine leaves out what does not fit
         if not runner._resume:  # never called under DeepSpeed
             return
         runner.train_loop.resume(checkpoint.get(POSITION))

@@ -141,7 +141,8 @@ class LanguageModelStep(BaseModel):
 
         `data` is a packed row as `collate` makes it; the mean is multiplied by its `loss_weight`, if any.
         Logits are (1, tokens, vocabulary). Where the language model has an adapter, the divergence from what
-        it says without it takes the place of cross-entropy in samples that are marked `like_base`.
+        it says without it takes the place of cross-entropy in samples that are marked `like_base`, except
+        under ZeRO-3.
         """
         if mode not in ("loss", "tensor"):
             raise ValueError(f"mode {mode!r}: choose 'loss' or 'tensor'")
@@ -153,7 +154,8 @@ class LanguageModelStep(BaseModel):
             hidden = _as_autocast(self._hidden(embeds, data, at))  # float32 norms give float32
             if mode == "tensor":
                 return self.language_model().lm_head(hidden)[None]
-            if "base_row" in data and self._text_adapters:
+            # Not under ZeRO-3: a process without such samples would not be there to gather weights with.
+            if "base_row" in data and self._text_adapters and not is_deepspeed_zero3_enabled():
                 likely, certain = data["like_base_at"], data["by_token_at"]
                 loss = self._divergence(hidden[likely], data["base_row"]) * (len(likely) / len(hidden))
                 if len(certain):

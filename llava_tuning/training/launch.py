@@ -79,6 +79,8 @@ def train(
     if deepspeed is not None:
         _check_strategy(deepspeed)
         check_deepspeed("--deepspeed")
+    if load_from is not None and resume is not None:
+        raise UserError("--load-from begins a run and --resume goes on with one; give one of them")
     chosen = _card(card)
     path = config_path(name)
     work_dir = Path(work_dir or Path("work_dirs") / path.stem)
@@ -93,8 +95,8 @@ def train(
         if checkpoint.is_file():
             preflight.check_trained(config, checkpoint)
     if load_from is not None:
-        if resume is not None:
-            raise UserError("--load-from begins a run and --resume goes on with one; give one of them")
+        if deepspeed is not None:
+            raise UserError("--load-from does not go with --deepspeed; leave one of them out")
         preflight.check_start(config, Path(load_from))
     records = preflight.check(config)
     if config.selection_sample is not None:

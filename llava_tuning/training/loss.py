@@ -113,7 +113,7 @@ def linear_divergence(
         base: (positions, hidden size), without gradient.
         chunk: positions whose logits are held at a time; by default as many as `CHUNK_BYTES` take.
     """
-    chunk = chunk or max(1, CHUNK_BYTES // (8 * weight.shape[0]))
+    chunk = chunk or max(1, CHUNK_BYTES // (20 * weight.shape[0]))  # five tensors of this size at a time
     with torch.autocast(hidden.device.type, enabled=False):
         loss: torch.Tensor = _LinearDivergence.apply(hidden, weight, base, chunk)
     return loss

@@ -184,7 +184,8 @@ def check_trained(config: Config, checkpoint: Path) -> None:
         if trains != found[part]:
             did = "trained" if found[part] else "did not train"
             raise UserError(
-                f"{checkpoint}: {did} {part}, other than this config; resume with the config of its own run"
+                f"{checkpoint}: {did} {part}, other than this config; name a checkpoint of a run with the "
+                "same config"
             )
 
 

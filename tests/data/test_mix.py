@@ -56,6 +56,17 @@ def test_records_of_a_file_are_marked_to_be_learnt_like_the_base_model(
     again = tmp_path / "again.json"
     mix_files([out], again)
     assert sum(record.like_base for record in load_records(again)) == 3
+    assert CliRunner().invoke(_build(), ["data", "convert", str(again), str(out)]).exit_code == 0
+    assert sum(record.like_base for record in load_records(out)) == 3
+
+
+def test_what_is_learnt_like_the_base_model_is_not_said_to_be_learnt_by_heart(
+    sets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    sources = [Source(sets[0], 0.2), Source(sets[1], 0.4), Source(sets[1].resolve(), 0.4)]
+    parts = mix_files(sources, tmp_path / "mix.jsonl", size=41, like_base=[sets[1]])
+    assert [part.like_base for part in parts] == [False, True, True]
+    assert not any("text.jsonl: each" in warning for warning in warnings(parts))
 
 
 def test_the_same_seed_makes_the_same_file_and_another_seed_another(

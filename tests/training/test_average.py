@@ -101,11 +101,17 @@ def other_scale(folder: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": 1}))
 
 
+def other_kind(folder: Path) -> None:
+    path = folder / ADAPTER_CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), "use_dora": True}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (other_base, "other base models"),
         (other_scale, "lora_alpha = 1, that of"),
+        (other_kind, "use_dora = True; only plain LoRA"),
         (lambda folder: (folder / PROJECTOR).unlink(), "is no folder of parts"),
         (shutil.rmtree, "is no folder of parts"),
     ],
@@ -124,6 +130,22 @@ def test_a_mean_of_one_or_of_no_weight_is_refused(two: list[Path], tmp_path: Pat
     for arguments, said in (([f"{two[0]}:1"], "two folders"), ([two[0], two[1]], "FOLDER:WEIGHT")):
         done = run("average", *arguments, "--out", tmp_path / "mean")
         assert isinstance(done.exception, UserError) and said in str(done.exception)
+
+
+def test_a_model_is_refused_before_anything_is_written(
+    two: list[Path], llm: Path, vision_tower: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    sources = [f"{folder}:1" for folder in two]
+    for model, base, said in (
+        (tmp_path / "taken", llm, "--model"),
+        (tmp_path / "model", tmp_path / "nowhere", "no such model directory"),
+        (tmp_path / "model", vision_tower, "is not the language model"),
+    ):
+        done = run("average", *sources, "--out", tmp_path / "mean", "--model", model, "--llm", base)
+        assert isinstance(done.exception, UserError) and said in str(done.exception)
+        assert not (tmp_path / "mean").exists() and not (tmp_path / "model").exists()
 
 
 def test_a_run_begins_with_another_runs_weights(
@@ -147,8 +169,34 @@ def test_a_run_does_not_begin_with_what_does_not_fit(
         ({"load_from": projector}, {}, "did not train the language model"),
         ({"load_from": tmp_path / "gone.pth"}, {}, "gone.pth: no such file"),
         ({"load_from": checkpoint}, {"llm_lora": rank}, "here it has 3; set the same rank"),
-        ({"load_from": checkpoint, "resume": str(checkpoint)}, {}, "give one of them"),
+        ({"load_from": checkpoint, "resume": "auto"}, {}, "give one of them"),
+        ({"load_from": checkpoint, "deepspeed": "zero2"}, {}, "deepspeed"),
     ):
         with pytest.raises(UserError, match=said):
             start("lora", tmp_path / "run", options, projector_checkpoint=projector, **changes)
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_other_shapes_end_the_run(
+    lora_run: Path,
+    start: Callable[..., int],
+    projector: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """mmengine would leave them out and train on from random ones."""
+    checkpoint = torch.load(lora_run / "iter_10.pth", weights_only=True)
+    name = next(name for name in checkpoint["state_dict"] if name.startswith("projector."))
+    checkpoint["state_dict"][name] = checkpoint["state_dict"][name][:-1]
+    torch.save(checkpoint, tmp_path / "other.pth")
+    options = {"load_from": tmp_path / "other.pth"}
+    assert start("lora", tmp_path / "run", options, projector_checkpoint=projector, max_steps=1) == 2
+    assert f"does not fit this run: {name} is" in capfd.readouterr().err
+    assert not list((tmp_path / "run").glob("iter_*.pth"))
+
+
+def test_the_command_begins_with_them_too(lora_run: Path) -> None:
+    done = run(
+        "train", "llava_smollm2_135m_clip_small_p14_112_e1_pretrain", "--load-from", "gone.pth", "--dry-run"
+    )
+    assert isinstance(done.exception, UserError) and "gone.pth" in str(done.exception)
