@@ -61,7 +61,8 @@ def conversations() -> list[Asked]:
     rng = random.Random(0)
     rng.shuffle(asked)
     return [
-        (tuple(rng.sample(short, number % 4 // 2 + number % 4 // 3)), q) for number, q in enumerate(asked[:ASKED])
+        (tuple(rng.sample(short, number % 4 // 2 + number % 4 // 3)), q)
+        for number, q in enumerate(asked[:ASKED])
     ]
 
 

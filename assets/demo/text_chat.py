@@ -1,7 +1,8 @@
 """Text conversations for the demo model: questions from templates, answered by the language model itself.
 
 Finetuning on one-word answers about pictures would make a small model answer everything with one word. Its own
-answers, mixed in, keep its way of talking. Questions about a picture that is not there are answered by saying so.
+answers, mixed in, keep its way of talking. Questions about a picture that is not there are answered by saying so, and
+greetings with an answer written by hand.
 
     python assets/demo/text_chat.py        # writes assets/demo/text.json; some minutes on two CPU cores
 """
@@ -73,17 +74,39 @@ PLACE_QUESTIONS = (
     "Describe the weather in {x}.",
 )
 OTHERS = (
-    "Hello!|Hi|Hi there, how are you?|Good morning.|Good evening!|Hey|Thank you!|Thanks a lot.|Goodbye.|Who are you?|"
-    "What can you do?|Can you help me?|I am bored.|I feel sad today.|I had a great day.|Tell me a joke.|"
-    "What is your name?|Are you a robot?|What is 2 + 2?|What is 7 times 8?|Count to ten.|"
+    "Who are you?|What can you do?|I am bored.|I feel sad today.|I had a great day.|"
+    "What is your name?|Are you a robot?|What is 7 times 8?|Count to ten.|"
     "Translate 'good morning' into French.|How do I make tea?|How do I boil an egg?|How can I sleep better?|"
     "How can I save money?|Name three vegetables.|Name three fruits.|Name three colors.|Name three animals.|"
     "Write a birthday wish for my mother.|Write a thank-you note to a teacher.|Give me a healthy recipe.|"
     "What should I cook tonight?|Recommend a hobby.|How do I learn a language?|What is photosynthesis?|"
     "What is machine learning?|Who wrote Hamlet?|Who painted the Mona Lisa?|When did World War II end?|"
     "How many days are in a year?|How many legs does a spider have?|What do cows drink?|Is the earth round?|"
-    "Is fire hot or cold?|What color is the sky?|What color is grass?|What shape is a ball?|"
+    "Is fire hot or cold?|What shape is a ball?|"
     "Which is larger, the moon or the sun?|Write a short story about a lighthouse.|Give me a motivational quote."
+)
+# What people say first, and what the language model answers badly: written by hand.
+SMALL_TALK = (
+    ("Hello!", "Hello! What would you like to talk about?"),
+    ("Hello", "Hello! How can I help you?"),
+    ("hi", "Hi! What would you like to talk about?"),
+    ("Hi!", "Hi! How can I help you?"),
+    ("Hey", "Hey! What would you like to talk about?"),
+    ("Hi there, how are you?", "I'm fine, thank you! How can I help you?"),
+    ("How are you?", "I'm fine, thank you! What would you like to talk about?"),
+    ("Good morning.", "Good morning! How can I help you?"),
+    ("Good evening!", "Good evening! How can I help you?"),
+    ("Thank you!", "You're welcome!"),
+    ("thanks", "You're welcome!"),
+    ("Thanks a lot.", "You're welcome! Is there anything else?"),
+    ("Goodbye.", "Goodbye! Have a nice day."),
+    ("bye", "Goodbye!"),
+    ("ok", "What would you like to do next?"),
+    ("Can you help me?", "I'll try. What do you need help with?"),
+    ("Tell me a joke.", "Why did the bicycle fall over? Because it was two-tired."),
+    ("What is 2 + 2?", "2 + 2 is 4."),
+    ("What color is grass?", "Grass is green."),
+    ("What color is the sky?", "On a clear day, the sky is blue."),
 )
 NO_PICTURE = (
     "I don't see a picture yet. Please add one, then ask again.",
@@ -136,12 +159,12 @@ def questions() -> list[str]:
 def text_records(backend: ChatBackend, count: int, seed: int = 0) -> Iterator[Record]:
     """`count` general questions with the backend's own greedy answers; an answer that did not end is left out.
 
-    So is one in which the model speaks of itself. Greetings and small talk are always among them.
+    So is one in which the model speaks of itself. Those from no template are always among them.
     """
-    greetings = OTHERS.split("|")
-    chosen = [text for text in questions() if text not in greetings]
+    others = OTHERS.split("|")
+    chosen = [text for text in questions() if text not in others]
     random.Random(seed).shuffle(chosen)
-    chosen = sorted([*greetings, *chosen[: count - len(greetings)]], key=len)
+    chosen = sorted([*others, *chosen[: count - len(others)]], key=len)
     for start in range(0, len(chosen), BATCH):
         batch = chosen[start : start + BATCH]
         answers = backend.answer_batch([[ChatMessage("user", text)] for text in batch], SETTINGS)
@@ -149,6 +172,11 @@ def text_records(backend: ChatBackend, count: int, seed: int = 0) -> Iterator[Re
             ended = answer.rstrip().endswith((".", "!", "?", '"', ")"))
             if ended and not speaks_of_itself(answer):
                 yield make_record(f"text-{number}", None, [(text, answer)])
+
+
+def small_talk_records() -> list[Record]:
+    """Greetings and the like."""
+    return [make_record(f"talk-{number}", None, [turn]) for number, turn in enumerate(SMALL_TALK)]
 
 
 def no_picture_records(seed: int = 0) -> list[Record]:
@@ -163,7 +191,7 @@ def no_picture_records(seed: int = 0) -> list[Record]:
 def main() -> None:
     """Ask the embedded language model and write `text.json`."""
     backend = load_backend(str(smollm2_directory()))
-    records = [*text_records(backend, COUNT), *no_picture_records()]
+    records = [*text_records(backend, COUNT), *small_talk_records(), *no_picture_records()]
     print(f"{OUT}: {write_json(OUT, records):,} records")
 
 
