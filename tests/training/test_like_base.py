@@ -17,6 +17,7 @@ from llava_tuning.training.dataset import collate
 
 Sample = dict[str, Any]
 HEAD = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "lm_head"]}
+OWN_HEAD = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,19 @@ def by_hand(model: Any, samples: list[Sample]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("of", [[0, 1, 2, 3], [1, 3], [3, 2]], ids=["all", "only marked", "texts"])
-@pytest.mark.parametrize("changes", [{}, {"llm_lora": HEAD}], ids=["layers", "head"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"checkpointing": True}, {"llm_lora": HEAD}, {"llm_lora": OWN_HEAD}],
+    ids=["layers", "checkpointed", "head", "own head"],
+)
 def test_loss_and_gradients_are_those_of_the_divergence(
     changes: dict[str, Any], of: list[int], build: Callable[..., Any], samples: list[Sample]
 ) -> None:
     chosen = [samples[i] for i in of]
     model = build("lora", **changes)
+    for name, weight in model.llm.named_parameters():
+        if ".modules_to_save." in name:  # a copy of the base's, until it is trained
+            torch.nn.init.normal_(weight, std=0.1)
     found = step_of(model, model(collate(chosen)["data"])["loss"])
     expected = step_of(model, by_hand(model, chosen))
     assert_same(found, {name: expected[name] for name in found})
