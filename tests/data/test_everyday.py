@@ -7,13 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image, ImageDraw
 
 from llava_tuning.data.everyday import build, packages
 from llava_tuning.data.everyday.build import build_everyday
 from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.drawings import CLIP_ART, STAMPS
-from llava_tuning.data.everyday.table import TABLE, EverydayPicture, read_table
+from llava_tuning.data.everyday.emoji import TONES, Emoji, tone
+from llava_tuning.data.everyday.table import COLOURS, TABLE, EverydayPicture, read_table
 from llava_tuning.errors import UserError
 
 APPLE, LION = "1F34E", "1F981"
@@ -50,10 +53,15 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write("openmoji", "src/travel-places/time/1F550.svg", CIRCLE.format("blue"))
     write("fluent", "icons/flat/red-apple.svg", CIRCLE.format("red"))
     body = '<circle cx="8" cy="8" r="5" fill="orange"/>'
-    for key in ("twemoji", "emojione", "emojione-v1", "fxemoji"):
+    for key in build.ICONIFY:
         names = {
             "lion-face" if key == "emojione" else "lion": {"body": body}
         }  # as Unicode and as CLDR call it
+        if key == "streamline":  # several drawings of a thing
+            names = {"lion-1": {"body": body}, "lion-2": {"body": body.replace("orange", "blue")}}
+        if key == "emojione-monotone":
+            names["red-apple"] = {"body": body.replace("orange", "currentColor")}
+            names["lion"] = {"body": body.replace("orange", "currentColor")}
         write(key, "icons.json", {"icons": names, "width": 16, "height": 16})
         write(key, "chars.json", {"1f981": "lion"} if key == "twemoji" else {})
     stamps, clip_art = (
@@ -70,10 +78,32 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (stamps / "broken.png").write_text("no picture", encoding="utf-8")
     (stamps / "broken.txt").write_text("A broken one.", encoding="utf-8")
     Image.new("RGBA", (30, 40), "blue").save(clip_art / "tea_pot_archite_01.png")
+    solids = root / "fluent-3d" / "package" / "assets"
+    solids.mkdir(parents=True)
+    for code in (LION, f"{LION}-1f3fd"):  # also one of another skin, which is no emoji of the list
+        Image.new("RGBA", (40, 40), "yellow").save(solids / f"{code.lower()}.webp", lossless=True)
+    (root / "symbola").mkdir()
+    _font_of_squares(root / "symbola" / "Symbola_hint.ttf", LION)
     (root / "noto").mkdir()
     if NOTO.is_file():
         (root / "noto" / NOTO.name).symlink_to(NOTO)
     return {package.key: root / package.key for package in packages.PACKAGES}
+
+
+def _font_of_squares(path: Path, *codes: str) -> None:
+    pen = TTGlyphPen(None)
+    for number, corner in enumerate([(100, 100), (100, 900), (900, 900), (900, 100)]):
+        (pen.lineTo if number else pen.moveTo)(corner)
+    pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "square"])
+    font.setupCharacterMap({int(code, 16): "square" for code in codes})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "square": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "square": (1000, 100)})
+    font.setupHorizontalHeader(ascent=1000, descent=0)
+    font.setupNameTable({"familyName": "Squares", "styleName": "Regular"})
+    font.setupPost()
+    font.save(path)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +125,7 @@ def test_each_style_has_its_pictures_under_todays_names(built: Path) -> None:
         "red apple",
         "lion",
     }
-    for style in ("twemoji", "emojione", "emojione-v1", "fxemoji"):
+    for style in ("twemoji", "emojione", "emojione-v1", "fxemoji", "streamline"):
         assert [(r.name, r.name_zh, r.colour) for r in _of(table, style)] == [("lion", "狮子", "orange")]
     (apple,) = _of(table, "openmoji")
     assert (apple.name, apple.name_zh, apple.group, apple.colour) == (
@@ -110,11 +140,30 @@ def test_each_style_has_its_pictures_under_todays_names(built: Path) -> None:
     assert picture.getpixel((32, 4))[3] > 200, "the drawing does not fill the picture"
 
 
+def test_a_style_of_one_tone_is_drawn_in_a_colour_that_makes_no_other_thing(built: Path) -> None:
+    table = read_table(built)
+    monotone = {row.name: row.colour for row in _of(table, "emojione-monotone")}
+    (lion,) = _of(table, "symbola")
+    assert monotone == {"lion": lion.colour, "red apple": "black"}
+    assert lion.name == "lion" and lion.colour in COLOURS
+    tones = {main_colour(Image.new("RGBA", (8, 8), TONES[n])) for n in range(len(TONES))}
+    assert len(tones) == len(TONES) == len({tone(_emoji(name)) for name in map(str, range(200))})
+    assert {tone(_emoji(f"black {name}")) for name in map(str, range(200))} == {TONES[0]}
+
+
+def _emoji(name: str) -> Emoji:
+    return Emoji(name.encode().hex(), name, name, "group", "subgroup")
+
+
 def test_noto_is_for_tests_alone(built: Path) -> None:
     table = read_table(built)
     assert {row.name for row in _of(table, "noto")} == {"red apple", "lion"}
     assert {row.style for row in table if row.split == "test"} <= {"noto", "tuxpaint"}
     assert {row.split for row in _of(table, "noto")} == {"test"}
+
+
+def test_solids_are_taken_by_code(built: Path) -> None:
+    assert [(row.name, row.colour) for row in _of(read_table(built), "fluent-3d")] == [("lion", "yellow")]
 
 
 def test_stamps_and_clip_art_have_short_names(built: Path) -> None:

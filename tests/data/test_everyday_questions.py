@@ -147,8 +147,10 @@ def test_answers_about_things_side_by_side_are_true(pool: list[EverydayPicture])
                 assert q.answer == str(sum(map(bool, counted))) and None not in counted
             elif q.skill == "existence":
                 assert (q.answer == "yes") == any(name in q.text for name in names)
+            elif q.skill == "colour":
+                assert any(one.name in q.text and one.colour == q.answer for one in row)
             seen[q.skill] += 1
-    assert set(seen) == {"count", "place", "order", "existence", "absent thing"}
+    assert set(seen) == {"count", "place", "order", "existence", "absent thing", "colour"}
 
 
 def test_yes_and_no_are_balanced_and_not_told_by_the_name(pool: list[EverydayPicture]):
@@ -187,6 +189,26 @@ def test_absent_things_are_drawn_in_three_ways(pool: list[EverydayPicture]):
         absent.name for s in range(100) if (absent := popular.absent([dog], "popular", random.Random(s)))
     )
     assert found["bus"] > 60
+
+
+def test_whether_something_is_there_cannot_be_told_from_what_was_said_before(pool: list[EverydayPicture]):
+    """After a no, yes is as likely as no; a question for a colour says no more often that there is none."""
+    asker = Asker(pool, "en")
+    first, after_no, colours = Counter[str](), Counter[str](), Counter[str]()
+    for seed in range(150):
+        for number, one in enumerate(asker.known):
+            asked = asker.about_one(one, random.Random(f"{seed} {number}"))
+            answers = [q.answer for q in asked if q.skill == "existence"]
+            if not answers:
+                continue
+            first[answers[0]] += 1
+            if answers[0] == "no":
+                after_no.update(answers[1:])
+            if one.colour:
+                colours.update(q.skill for q in asked if one.name in q.text or q.skill == "absent thing")
+    assert 0.46 < first["yes"] / first.total() < 0.54
+    assert 0.46 < after_no["yes"] / after_no.total() < 0.54
+    assert 0.5 < colours["colour"] / colours["absent thing"] < 2
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.drawings import Drawing, clip_art, stamps
-from llava_tuning.data.everyday.emoji import Emoji, fluent, iconify, openmoji, read_emoji
+from llava_tuning.data.everyday.emoji import Emoji, fluent, fluent_solid, iconify, openmoji, read_emoji, tone
 from llava_tuning.data.everyday.table import EverydayPicture, Split, write_table
 from llava_tuning.errors import UserError
 
 TEST_STYLE = "noto"  # never trained on
 TEST_SHARE = 5  # one of so many of Tux Paint's captions is held out
+ICONIFY = ("twemoji", "emojione", "emojione-v1", "fxemoji", "streamline", "emojione-monotone")
 NOTO_SIZE = 109  # pixels, the only one that the font's bitmaps have
+GLYPH_SIZE = 200  # pixels, of drawings that are scaled afterwards
 SIDE = 128
 # Of a file that is not what its name says; packages have some.
 UNREADABLE = (ValueError, OSError, Image.DecompressionBombError)
@@ -83,12 +85,17 @@ def _all(
     styles = {
         "openmoji": openmoji(packages["openmoji"]),
         **{f"fluent-{s}": fluent(packages["fluent"], s, emoji) for s in ("modern", "flat", "high-contrast")},
-        **{s: iconify(packages[s], emoji) for s in ("twemoji", "emojione", "emojione-v1", "fxemoji")},
+        **{s: iconify(packages[s], emoji) for s in ICONIFY},
     }
     for style, drawings in styles.items():
         for code, svg in drawings:
             if code in by_code:
                 yield _emoji_row(style, by_code[code], "train"), partial(render, svg, side)
+    for code, path in fluent_solid(packages["fluent-3d"]):
+        if code in by_code:
+            yield _emoji_row("fluent-3d", by_code[code], "train"), partial(_open, path, side)
+    for one, draw in symbola(packages["symbola"], emoji):
+        yield _emoji_row("symbola", one, "train"), draw
     for one, draw in noto(packages["noto"], emoji):
         yield _emoji_row(TEST_STYLE, one, "test"), draw
     for style, drawn in (("tuxpaint", stamps), ("openclipart", clip_art)):
@@ -122,6 +129,22 @@ def noto(package: Path, emoji: list[Emoji]) -> Iterator[tuple[Emoji, Callable[[]
 def _bitmap(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
     picture = Image.new("RGBA", (round(font.getlength(text)) + 8, 148), (0, 0, 0, 0))
     ImageDraw.Draw(picture).text((4, 4), text, font=font, embedded_color=True)
+    return picture
+
+
+def symbola(package: Path, emoji: list[Emoji]) -> Iterator[tuple[Emoji, Callable[[], Image.Image]]]:
+    """Symbola's glyphs of those emoji that are one character, each in its tone."""
+    path = next(package.rglob("Symbola*.ttf"))
+    known = TTFont(path, lazy=True).getBestCmap()
+    font = ImageFont.truetype(path, GLYPH_SIZE)
+    for one in emoji:
+        if len(one.text) == 1 and ord(one.text) in known:
+            yield one, partial(_glyph, font, one.text, tone(one))
+
+
+def _glyph(font: ImageFont.FreeTypeFont, text: str, colour: str) -> Image.Image:
+    picture = Image.new("RGBA", (3 * GLYPH_SIZE, 3 * GLYPH_SIZE), (0, 0, 0, 0))
+    ImageDraw.Draw(picture).text((GLYPH_SIZE, GLYPH_SIZE), text, colour, font)
     return picture
 
 

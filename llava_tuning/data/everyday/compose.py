@@ -13,6 +13,7 @@ from llava_tuning.data.everyday.colour import main_colour
 _LEAST_CONTRAST = 60  # distance in RGB between a picture's mean colour and the ground
 _OPAQUE = 128  # of 255
 _TURN = 12  # degrees
+_CELLS, _BEND = 3, 0.06  # a drawing is bent at the corners of so many cells, by up to this share of its side
 _CHANGE = (0.8, 1.2)  # of saturation, contrast and brightness
 _TRIES = 5
 _LIGHT, _DARK = (215, 255), (15, 70)  # range of each channel
@@ -43,7 +44,9 @@ def compose(pictures: Sequence[Image.Image], rng: random.Random, size: int) -> I
 def varied(
     picture: Image.Image, rng: random.Random, colour: str | None = None, mirror: bool = True
 ) -> Image.Image:
-    """An RGBA picture a little turned, in a little other colours, in half of the cases mirrored.
+    """An RGBA picture a little turned and bent, in a little other colours, in half of the cases mirrored.
+
+    Bent, it is as another hand might have drawn it.
 
     Args:
         picture: RGBA.
@@ -53,7 +56,7 @@ def varied(
     if mirror and rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for _ in range(_TRIES):
-        turned = picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True)
+        turned = _bent(picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True), rng)
         found = turned.convert("RGB")
         for enhance in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness):
             found = enhance(found).enhance(rng.uniform(*_CHANGE))
@@ -61,6 +64,26 @@ def varied(
         if colour is None or main_colour(found) == colour:
             return found
     return picture
+
+
+def _bent(picture: Image.Image, rng: random.Random) -> Image.Image:
+    """The picture with the inner corners of a grid moved, each its own way."""
+    width, height = picture.size
+    reach = rng.uniform(0, _BEND)
+    corners = {}
+    for row in range(_CELLS + 1):
+        for column in range(_CELLS + 1):
+            inside = 0 < row < _CELLS, 0 < column < _CELLS
+            moves = [rng.uniform(-reach, reach) if free else 0.0 for free in inside]
+            corners[row, column] = (column / _CELLS + moves[1]) * width, (row / _CELLS + moves[0]) * height
+    mesh = []
+    for row in range(_CELLS):
+        for column in range(_CELLS):
+            left, right = (round(width * c / _CELLS) for c in (column, column + 1))
+            top, bottom = (round(height * r / _CELLS) for r in (row, row + 1))
+            ends = ((row, column), (row + 1, column), (row + 1, column + 1), (row, column + 1))
+            mesh.append(((left, top, right, bottom), tuple(n for end in ends for n in corners[end])))
+    return picture.transform(picture.size, Image.Transform.MESH, mesh, Image.Resampling.BICUBIC)
 
 
 def _ground(pictures: Sequence[Image.Image], rng: random.Random) -> tuple[int, int, int]:

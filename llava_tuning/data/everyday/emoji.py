@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -11,10 +12,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from llava_tuning.data.everyday.names import has_a_colour
+
 GROUPS = ("smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects")
 # Names that a picture of this size does not tell apart: 24 clock faces, and signs that are text.
 _LEFT_OUT = re.compile(r"o’clock|-thirty|^(input |squared )|button$|mailbox|^heart ")
+_NUMBERED = re.compile(r"-\d$")
 SVG = "http://www.w3.org/2000/svg"
+# What drawings in one tone are drawn in, so that a thing is known by its shape and a colour by itself.
+TONES = ("#222", "#777", "#d22", "#e80", "#fc3", "#2a2", "#25d", "#82c", "#f8b", "#843")
 
 
 @dataclass(frozen=True)
@@ -70,22 +76,40 @@ def fluent(package: Path, style: str, emoji: list[Emoji]) -> Iterator[tuple[str,
             yield code, path.read_text(encoding="utf-8")
 
 
+def fluent_solid(package: Path) -> Iterator[tuple[str, Path]]:
+    """(code, file) of Fluent emoji as solids with light and shade."""
+    for path in sorted((package / "package" / "assets").glob("*.webp")):
+        yield plain_code(path.stem), path
+
+
+def tone(one: Emoji) -> str:
+    """The colour of an emoji in a style of one tone, the same each time; black where it makes the thing."""
+    if has_a_colour(one.name):
+        return TONES[0]
+    return TONES[hashlib.sha256(one.code.encode()).digest()[0] % len(TONES)]
+
+
 def iconify(package: Path, emoji: list[Emoji]) -> Iterator[tuple[str, str]]:
-    """(code, SVG) of an icon set in Iconify's format; by code where the set says it, by name otherwise."""
+    """(code, SVG) of an icon set in Iconify's format; by code where the set says it, by name otherwise.
+
+    Of several drawings of a thing ("bird-1", "bird-2") the first is taken; those of one tone have `tone`.
+    """
     data = package / "package"
     icons: dict[str, Any] = json.loads((data / "icons.json").read_text(encoding="utf-8"))
     characters = json.loads((data / "chars.json").read_text(encoding="utf-8"))
     codes = {name: plain_code(code) for code, name in characters.items()}
-    by_slug = _by_slug(emoji)
+    by_slug, by_code, taken = _by_slug(emoji), {one.code: one for one in emoji}, set()
     for name, icon in icons["icons"].items():
-        if not (code := codes.get(name) or by_slug.get(_slug(name))):
+        code = codes.get(name) or by_slug.get(_slug(name)) or by_slug.get(_slug(_NUMBERED.sub("", name)))
+        if code not in by_code or code in taken:
             continue
+        taken.add(code)
         width, height = (icon.get(key, icons.get(key, 16)) for key in ("width", "height"))
         left, top = (icon.get(key, icons.get(key, 0)) for key in ("left", "top"))
         yield (
             code,
             f'<svg xmlns="{SVG}" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'viewBox="{left} {top} {width} {height}" color="#222">{icon["body"]}</svg>',
+            f'viewBox="{left} {top} {width} {height}" color="{tone(by_code[code])}">{icon["body"]}</svg>',
         )
 
 

@@ -26,6 +26,10 @@ _NO_ARTICLE = re.compile(
 _SIDED = re.compile(
     r"\b(left|right|quarter|waxing|waning|crescent|increasing|decreasing|letter|number)\b", re.IGNORECASE
 )
+_COLOUR = re.compile(
+    r"\b(red|orange|yellow|green|blue|purple|pink|brown|black|white|gr[ae]y|gold\w*|silver|tangerine|lemon|lime)\b",
+    re.IGNORECASE,
+)
 _SMALL_WORDS = {"of", "with", "and", "the", "a", "an", "in", "on", "to", "no", "up", "over", "at", "for"}
 _ALIKE = (
     {"car", "automobile", "taxi", "vehicle", "truck", "bus", "minibus", "trolleybus", "van"},
@@ -85,6 +89,11 @@ _ALIKE = (
 def has_a_side(name: str) -> bool:
     """Whether the thing in a mirror would be another, as a waxing moon is a waning one."""
     return _SIDED.search(name) is not None
+
+
+def has_a_colour(name: str) -> bool:
+    """Whether the thing in another colour would be another, as a red apple is no green one."""
+    return _COLOUR.search(name) is not None
 
 
 def noun(picture: EverydayPicture, language: Language) -> str | None:

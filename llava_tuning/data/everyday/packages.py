@@ -33,6 +33,12 @@ PACKAGES = (
     Package("emojione", "npm", "@iconify-json/emojione", "1.2.3", "CC-BY-4.0", "emoji"),
     Package("emojione-v1", "npm", "@iconify-json/emojione-v1", "1.2.3", "CC-BY-SA-4.0", "emoji"),
     Package("fxemoji", "npm", "@iconify-json/fxemoji", "1.2.2", "Apache-2.0", "emoji"),
+    Package("streamline", "npm", "@iconify-json/streamline-emojis", "1.2.4", "CC-BY-4.0", "emoji"),
+    Package(
+        "emojione-monotone", "npm", "@iconify-json/emojione-monotone", "1.2.1", "CC-BY-4.0", "emoji, one tone"
+    ),
+    Package("fluent-3d", "npm", "@lobehub/fluent-emoji-3d", "1.1.0", "MIT", "Fluent emoji as solids"),
+    Package("symbola", "debian", "fonts-symbola", None, "free for any use", "emoji, one tone"),
     Package("noto", "debian", "fonts-noto-color-emoji", None, "OFL-1.1 and Apache-2.0", "emoji"),
     Package(
         "tuxpaint", "debian", "tuxpaint-stamps-default", None, "GPL-2+", "captioned drawings and photographs"

@@ -37,8 +37,9 @@ DRAWN: tuple[Drawn, ...] = get_args(Drawn)
 _TRIES = 200
 _PLURAL_VERBS = (("is there", "are there"), ("is the", "are the"), ("does the", "do the"))
 _SAME_KIND = 0.4  # share of the things side by side that are drawn from one kind, so that it can be counted
-# Share of conversations that begin with "what is it?": later questions give the name away.
-_NAMED_FIRST = 0.6
+# Share of conversations that begin with "what is it?"; the others end with it: it answers what comes after.
+_NAMED_FIRST = 0.2
+_BY_NAME = 0.75  # share of questions for a colour that say what has it, as those about absent things do
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ class Asker:
         in this language."""
         if noun(picture, self.language) is None:
             return []
-        found = [self.name(picture, rng), *self.fact(picture, rng)]
-        by_name = picture.style not in FREELY_NAMED and rng.random() < 0.5
+        found = self.fact(picture, rng)
+        by_name = picture.style not in FREELY_NAMED and rng.random() < _BY_NAME
         found += self.colour_of(picture, rng) if by_name else self.colour(picture, rng)
         if picture.style not in FREELY_NAMED:
-            found += [*self._some_existence([picture], rng), *self.absent_thing([picture], rng)]
+            found += self._some_existence([picture], rng)
+            found += self.absent_thing([picture], rng) if rng.random() < 0.5 else []
         rng.shuffle(found)
-        if rng.random() < _NAMED_FIRST:
-            found.sort(key=lambda question: question.skill != "name")
+        found.insert(0 if rng.random() < _NAMED_FIRST else len(found), self.name(picture, rng))
         return found
 
     def about_row(self, row: Sequence[EverydayPicture], rng: random.Random) -> list[EverydayQuestion]:
@@ -105,7 +106,8 @@ class Asker:
         right = rng.random() < 0.5
         text = self._worded(QUESTIONS[self.language]["order"][right], noun=names[first], other=names[second])
         found.append(EverydayQuestion(text, words["yes" if (first > second) == right else "no"], "order"))
-        found += [*self._some_existence(row, rng), *self.absent_thing(row, rng)]
+        found += self._some_existence(row, rng)
+        found += self.colour_of(rng.choice(row), rng) if rng.random() < 0.5 else self.absent_thing(row, rng)
         rng.shuffle(found)
         return found
 
@@ -205,8 +207,9 @@ class Asker:
         return found
 
     def _some_existence(self, shown: Sequence[EverydayPicture], rng: random.Random) -> list[EverydayQuestion]:
-        """Either, both or none, by chance: else the second answer would follow from the first."""
-        return [question for question in self.existence(shown, rng) if rng.random() < 0.5]
+        """Two, each about what is there or what is not by chance: after a no, both answers are as likely."""
+        pairs = [pair for _ in range(2) if (pair := self.existence(shown, rng))]
+        return [rng.choice(pair) for pair in pairs]
 
     def _is_there(
         self, picture: EverydayPicture, answer: str, rng: random.Random, drawn: Drawn | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,8 @@ SHIFT = 0.06  # scenes are moved by up to this share of their side
 TURN = 0.35  # radians that an everyday picture is turned by at most
 SIZES = (0.45, 1.05)  # of an everyday picture in the frame
 BEND = 0.12  # a drawing's points move by about so much of half its side at most, neighbours alike
+SHADE = 0.45  # of a drawing's brightness that light and shade take or add at most
+LEVELS = (2, 6)  # of each channel, where a drawing is flattened
 GAP = 0.35  # side of the patch that is missing from one picture in four, as a share of the frame's
 
 
@@ -37,15 +40,18 @@ def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return (moved * light).clamp(0, 1)
 
 
-def place(pictures: torch.Tensor, sided: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def place(
+    pictures: torch.Tensor, sided: torch.Tensor, coloured: torch.Tensor, generator: torch.Generator
+) -> torch.Tensor:
     """Put each drawing on a ground, turned, scaled, moved, mirrored, bent, recoloured, sometimes blurred.
 
-    Names do not change with any of it, unlike captions of scenes. Bent a little, a drawing is as another hand
-    might have drawn it.
+    Names do not change with any of it, unlike captions of scenes. A drawing that is bent a little, in other
+    colours, outlined, shaded, flattened or in one tone is as another hand might have drawn it.
 
     Args:
         pictures: uint8 (batch, 4, side, side), RGBA.
         sided: bool (batch,), what must not be mirrored.
+        coloured: bool (batch,), what must keep its hue.
         generator: on the CPU; it seeds one on the pictures' device, where that many numbers are drawn sooner.
 
     Returns:
@@ -60,7 +66,8 @@ def place(pictures: torch.Tensor, sided: torch.Tensor, generator: torch.Generato
 
     drawing = pictures.float() / 255
     alpha = drawing[:, 3:]
-    drawing = torch.cat([_recoloured(drawing[:, :3], draw) * alpha, alpha], 1)  # premultiplied
+    colours = _flattened(_shaded(_turned(_recoloured(drawing[:, :3], draw), coloured, draw), draw), draw)
+    drawing = _outlined(torch.cat([colours * alpha, alpha], 1), draw)  # premultiplied
     angle = (2 * draw() - 1) * TURN
     size = SIZES[0] + (SIZES[1] - SIZES[0]) * draw()
     stretch = 1 + 0.3 * (draw() - 0.5)
@@ -101,6 +108,43 @@ def _recoloured(colours: torch.Tensor, draw: Draw) -> torch.Tensor:
     colours = (colours - 0.5) * (0.7 + 0.6 * draw(1, 1, 1)) + 0.5
     tint = 0.85 + 0.3 * draw(3, 1, 1)
     return (colours * tint * (0.8 + 0.4 * draw(1, 1, 1))).clamp(0, 1)
+
+
+def _turned(colours: torch.Tensor, coloured: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """Hues turned about the axis of greys, by any angle, in one of five; one in twelve in one tone."""
+    angle = 2 * math.pi * draw(1, 1, 1) * (draw(1, 1, 1) < 0.2)
+    cosine, sine = angle.cos(), angle.sin()
+    red, green, blue = colours.unbind(1)
+    mean = colours.mean(1, keepdim=True)
+    across = torch.stack([blue - green, red - blue, green - red], 1) / math.sqrt(3)  # at right angles to both
+    turned = mean + cosine * (colours - mean) + sine * across
+    tone = draw(3, 1, 1)
+    turned = torch.where(draw(1, 1, 1) < 1 / 12, tone + (1 - tone) * mean, turned)
+    return torch.where(coloured[:, None, None, None], colours, turned).clamp(0, 1)
+
+
+def _shaded(colours: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """Lighter here and darker there, in two of five."""
+    light = functional.interpolate(
+        2 * draw(1, 3, 3) - 1, size=colours.shape[2:], mode="bicubic", align_corners=True
+    )
+    return (colours * (1 + SHADE * (draw(1, 1, 1) < 0.4) * light)).clamp(0, 1)
+
+
+def _flattened(colours: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """With a few levels in each channel, one in six."""
+    levels = (LEVELS[0] + (LEVELS[1] - LEVELS[0]) * draw(1, 1, 1)).round() - 1
+    return torch.where(draw(1, 1, 1) < 1 / 6, (colours * levels).round() / levels, colours)
+
+
+def _outlined(drawing: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """With a dark rim around what is opaque, one in five; `drawing` is premultiplied RGBA."""
+    alpha = drawing[:, 3:]
+    rim = functional.max_pool2d(alpha, 5, stride=1, padding=2)
+    thin = functional.max_pool2d(alpha, 3, stride=1, padding=1)
+    rim = torch.where(draw(1, 1, 1) < 0.5, thin, rim) - alpha
+    dark = torch.cat([0.3 * draw(3, 1, 1).expand_as(drawing[:, :3]) * rim, rim], 1)
+    return torch.where(draw(1, 1, 1) < 0.2, drawing + dark, drawing)
 
 
 def _ground(count: int, side: int, draw: Draw) -> torch.Tensor:

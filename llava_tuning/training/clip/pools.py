@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import PreTrainedTokenizerBase
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
-from llava_tuning.data.everyday.names import has_a_side
+from llava_tuning.data.everyday.names import has_a_colour, has_a_side
 from llava_tuning.data.everyday.table import EverydayPicture, check_style, read_table
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
@@ -32,21 +32,22 @@ class Pool:
     tokens: torch.Tensor  # (n, TEXT_LENGTH)
     caption_ids: torch.Tensor  # (n,), the same for the same caption within the pool
     sided: torch.Tensor | None = None  # of drawings, (n,) bool: in a mirror it would be another thing
+    coloured: torch.Tensor | None = None  # of drawings, (n,) bool: in another hue it would be another thing
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def to(self, device: str) -> Pool:
         """On the device that trains, where they are varied too."""
-        sided = None if self.sided is None else self.sided.to(device)
-        moved = (self.tokens.to(device), self.caption_ids.to(device), sided)
-        return Pool(self.pictures.to(device), self.captions, *moved)
+        sided, coloured = (None if of is None else of.to(device) for of in (self.sided, self.coloured))
+        tokens, ids = self.tokens.to(device), self.caption_ids.to(device)
+        return Pool(self.pictures.to(device), self.captions, tokens, ids, sided, coloured)
 
     def varied(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The chosen pictures, each time a little different: float (chosen, 3, side, side), 0 to 1."""
-        if self.sided is None:
+        if self.sided is None or self.coloured is None:
             return shift(self.pictures[chosen], generator)
-        return place(self.pictures[chosen], self.sided[chosen], generator)
+        return place(self.pictures[chosen], self.sided[chosen], self.coloured[chosen], generator)
 
 
 def record_pool(
@@ -97,8 +98,9 @@ def _everyday(
     with ProcessPoolExecutor() as pool:
         pictures = list(pool.map(_Shrink(side), [folder / row.file for row in rows], chunksize=64))
     captions = [row.name.lower() for row in rows]
-    sided = torch.tensor([has_a_side(row.name) for row in rows])
-    return Pool(torch.from_numpy(np.stack(pictures)), captions, *tokenise(captions, tokenizer), sided)
+    sided, coloured = (torch.tensor([has(row.name) for row in rows]) for has in (has_a_side, has_a_colour))
+    tokens, ids = tokenise(captions, tokenizer)
+    return Pool(torch.from_numpy(np.stack(pictures)), captions, tokens, ids, sided, coloured)
 
 
 class _Resize:

@@ -18,6 +18,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional
 from transformers import CLIPModel, PreTrainedTokenizerBase
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from llava_tuning.errors import UserError
@@ -64,6 +65,8 @@ def train_clip(
         betas=(0.9, 0.98),
         fused=device == "cuda",
     )
+    if device == "cuda":
+        _compile_layers(model)
     start = resume_state(out, model, optimizer, device, settings) if resume else 0
     processor = picture_processor(settings.image_size)
     pools, held_out = _pools(data, everyday, settings, processor, tokenizer)
@@ -127,6 +130,7 @@ def contrastive_loss(logits: torch.Tensor, caption_ids: torch.Tensor) -> tuple[t
     return loss / 2, right
 
 
+@torch.compiler.set_stance("force_eager")  # these batches have other shapes than those that train
 @torch.no_grad()
 def accuracy_by_name(model: Any, pool: Pool, processor: LlavaImageProcessorPil, batch: int = 500) -> float:
     """Share of the drawings, on white, that the model gives the right one of the pool's captions."""
@@ -142,6 +146,13 @@ def accuracy_by_name(model: Any, pool: Pool, processor: LlavaImageProcessorPil, 
         right += int((found == pool.caption_ids[begin : begin + batch]).sum())
     model.train()
     return right / len(pool)
+
+
+def _compile_layers(model: Any) -> None:
+    """Compile what the layers of a tower share: all batches have one shape."""
+    for part in model.modules():
+        if isinstance(part, CLIPEncoderLayer):
+            part.compile(dynamic=False)
 
 
 def picture_processor(side: int) -> LlavaImageProcessorPil:
