@@ -31,7 +31,11 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest checkpoint.")] = False,
     resume_from: Annotated[str | None, typer.Option(help="Go on from this checkpoint.")] = None,
     load_from: Annotated[
-        str | None, typer.Option(help="Begin with the weights of another run's checkpoint, iter_N.pth.")
+        str | None,
+        typer.Option(
+            help="Begin with a model's parts (a folder, or default: the embedded model's), or with the "
+            "weights of another run's checkpoint, iter_N.pth."
+        ),
     ] = None,
     deepspeed: Annotated[
         str | None, typer.Option(help="zero1, zero2, zero3 or a DeepSpeed JSON file.")

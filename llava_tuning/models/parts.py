@@ -89,7 +89,7 @@ def average_parts(sources: Sequence[tuple[Path, float]], out: Path, base: Path |
         raise UserError("an average needs two folders of parts or more, as `export --parts` writes them")
     provenance = _provenance([folder for folder, _ in sources])
     if base is not None:
-        _check_base(provenance, base, sources[0][0])
+        check_base(provenance, base, sources[0][0])
     total = sum(weight for _, weight in sources)
     shares = [weight / total for _, weight in sources]
     tower, projector, adapters = (
@@ -138,7 +138,7 @@ def _provenance(folders: Sequence[Path]) -> Provenance:
     return first.model_copy(update={"data": data, "config_hash": None, "scores": {}})
 
 
-def _check_base(provenance: Provenance, base: Path, folder: Path) -> None:
+def check_base(provenance: Provenance, base: Path, folder: Path) -> None:
     """The language model in provenance is the one of a directory, by the hash of its weights."""
     trained = next((one for one in provenance.base_models if one.role == "language model"), None)
     wanted = set(trained.hashes.values()) if trained is not None else set()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from llava_tuning.errors import UserError
 from llava_tuning.training import compat
@@ -18,6 +19,9 @@ POSITION = "data_position"  # its key in a checkpoint
 
 def read_weights(checkpoint: str | Path) -> dict[str, Any]:
     """The `state_dict` of an `iter_N.pth`, mapped from the file rather than read.
+
+    A folder of parts has its projector in a file of its own, `projector.safetensors`; that is read under a
+    checkpoint's names.
 
     DeepSpeed writes `iter_N.pth` as a directory with a share of the weights for each process; these are put
     together in float32.
@@ -29,6 +33,8 @@ def read_weights(checkpoint: str | Path) -> dict[str, Any]:
     if Path(checkpoint).is_dir():
         return _read_deepspeed(Path(checkpoint))
     try:
+        if Path(checkpoint).suffix == ".safetensors":
+            return {f"projector.model.{name}": weight for name, weight in load_file(checkpoint).items()}
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         weights: dict[str, Any] = state.get("state_dict", state)
     except Exception as error:  # torch and pickle raise many kinds for damaged files

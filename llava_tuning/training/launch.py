@@ -56,7 +56,9 @@ def train(
         nproc_per_node, nnodes, launcher_args: passed to torchrun.
         dry_run: stop after the plan.
         card: a GPU's name, to say whether the run fits it and how long it takes; this machine's when None.
-        load_from: an `iter_N.pth` of another run, whose trained weights this one begins with.
+        load_from: what this run begins with: an `iter_N.pth` of another run, or a folder of parts as
+            `export --parts` writes them ("default" for the embedded model's), whose adapter and projector are
+            trained further on their own vision tower.
 
     Raises:
         UserError: something the config names is missing or does not fit.
@@ -73,22 +75,26 @@ def train(
     from llava_tuning.training.fitting import fit_to_machine
     from llava_tuning.training.float8 import has_float8
     from llava_tuning.training.plan import plan
+    from llava_tuning.training.start import check_parts, parts_named, settings_of, write_start
 
     if launcher_args and not launcher_args[0].startswith("-"):
         raise UserError(f"{launcher_args[0]}: not an option; settings are written as --set NAME=VALUE")
     if deepspeed is not None:
         _check_strategy(deepspeed)
         check_deepspeed("--deepspeed")
-    if load_from is not None and resume is not None:
+    parts = parts_named(load_from)
+    if load_from is not None and parts is None and resume is not None:
         raise UserError("--load-from begins a run and --resume goes on with one; give one of them")
     chosen = _card(card)
     path = config_path(name)
     work_dir = Path(work_dir or Path("work_dirs") / path.stem)
     check_place(work_dir, "--work-dir")
-    overrides = parse_settings(settings)
+    overrides = {**(settings_of(parts) if parts is not None else {}), **parse_settings(settings)}
     config = load_settings(path, overrides)
     preflight.resolve_paths(config)
     config = load_settings(path, {**overrides, "llm": config.llm, "vision_tower": config.vision_tower})
+    if parts is not None:
+        check_parts(config, parts)
     checkpoint = None
     if resume is not None:
         checkpoint = _checkpoint_to_resume(resume, work_dir, deepspeed is not None)
@@ -97,7 +103,8 @@ def train(
     if load_from is not None:
         if deepspeed is not None:
             raise UserError("--load-from does not go with --deepspeed; leave one of them out")
-        preflight.check_start(config, Path(load_from))
+        if parts is None:
+            preflight.check_start(config, Path(load_from))
     records = preflight.check(config)
     if config.selection_sample is not None:
         preflight.check_selection(config, deepspeed)
@@ -118,9 +125,10 @@ def train(
     if checkpoint is not None:
         config.resume = True
         config.load_from = str(checkpoint)
-    elif load_from is not None:
-        config.load_from = str(Path(load_from).resolve())
     work_dir.mkdir(parents=True, exist_ok=True)
+    if load_from is not None and checkpoint is None:
+        start = Path(load_from) if parts is None else write_start(parts, work_dir)
+        config.load_from = str(start.resolve())
     fitted = work_dir / CONFIG_FILE
     config.dump(fitted)
     print(f"writing to  {work_dir}", flush=True)

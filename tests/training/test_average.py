@@ -195,6 +195,49 @@ def test_weights_of_other_shapes_end_the_run(
     assert not list((tmp_path / "run").glob("iter_*.pth"))
 
 
+def test_a_run_goes_on_with_parts(
+    lora_run: Path, start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their adapter and projector are trained further on their own tower, and the run can be resumed."""
+    parts = export_parts(lora_run, tmp_path / "parts", lora_run / "iter_10.pth")
+    changes = {"vision_tower": parts / "vision_tower", "save_steps": 1}
+    work_dir, options = tmp_path / "run", {"load_from": parts}
+    assert start("lora", work_dir, options, **changes, max_steps=1, lr=1e-12) == 0
+    begun = read_weights(work_dir / "iter_1.pth")
+    assert begun.keys() == read_weights(lora_run / "iter_10.pth").keys()
+    for name, value in read_weights(lora_run / "iter_10.pth").items():
+        torch.testing.assert_close(begun[name], value, rtol=0.005, atol=1e-3)  # parts are in bfloat16
+    both = {"load_from": parts, "resume": "auto"}
+    assert start("lora", work_dir, both, **changes, max_steps=2, lr=1e-2) == 0
+    assert "resumes     after step 1" in capsys.readouterr().out
+    again = export_parts(work_dir, tmp_path / "again")
+    assert not torch.equal(load_file(again / PROJECTOR)["0.weight"], load_file(parts / PROJECTOR)["0.weight"])
+    one, other = (load_file(folder / TOWER) for folder in (parts, again))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_run_does_not_go_on_with_parts_that_do_not_fit(
+    lora_run: Path, start: Callable[..., int], projector: Path, tmp_path: Path
+) -> None:
+    parts = export_parts(lora_run, tmp_path / "parts")
+    broken = shutil.copytree(parts, tmp_path / "broken")
+    (broken / PROJECTOR).unlink()
+    dora = shutil.copytree(parts, tmp_path / "dora")
+    save_file({"x.lora_magnitude_vector": torch.ones(2)}, dora / ADAPTER)
+    own = {"vision_tower": parts / "vision_tower"}
+    for kind, folder, changes, said in (
+        ("lora", broken, {}, "lacks projector.safetensors"),
+        ("lora", dora, {}, "only plain LoRA"),
+        ("lora", parts, {"llm_lora": {"r": 3, "lora_alpha": 6}}, "here it has 3; leave llm_lora out"),
+        ("lora", parts, {"vision_tower": dora / "vision_tower"}, "the vision tower that belongs to them"),
+        ("lora", parts, {"visual_encoder_lora": {"r": 2}}, "visual_encoder_lora=None"),
+        ("pretrain", parts, {}, "a LLaVA finetuning config"),
+    ):
+        with pytest.raises(UserError, match=said):
+            start(kind, tmp_path / "run", {"load_from": folder}, **{**own, **changes})
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_begins_with_them_too(lora_run: Path) -> None:
     done = run(
         "train", "llava_smollm2_135m_clip_small_p14_112_e1_pretrain", "--load-from", "gone.pth", "--dry-run"

@@ -23,7 +23,7 @@ def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     Args:
         pictures: uint8 (batch, 3, side, side).
-        generator: on the CPU.
+        generator: as in `place`.
 
     Returns:
         float (batch, 3, side, side), 0 to 1.
@@ -31,12 +31,13 @@ def shift(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     count, _, side, _ = pictures.shape
     device = pictures.device
     reach = max(1, round(SHIFT * side))
-    offsets = torch.randint(-reach, reach + 1, (2, count, 1), generator=generator).to(device)
+    there = _seeded(generator, device)
+    offsets = torch.randint(-reach, reach + 1, (2, count, 1), generator=there, device=device)
     line = torch.arange(side, device=device)[None]
     rows, columns = ((line + offsets[i]).clamp(0, side - 1) for i in (0, 1))  # (batch, side)
     moved = pictures.gather(2, rows[:, None, :, None].expand_as(pictures))
     moved = moved.gather(3, columns[:, None, None, :].expand_as(pictures)).float() / 255
-    light = (0.9 + 0.2 * torch.rand(count, 1, 1, 1, generator=generator)).to(device)
+    light = 0.9 + 0.2 * torch.rand(count, 1, 1, 1, generator=there, device=device)
     return (moved * light).clamp(0, 1)
 
 
@@ -52,14 +53,13 @@ def place(
         pictures: uint8 (batch, 4, side, side), RGBA.
         sided: bool (batch,), what must not be mirrored.
         coloured: bool (batch,), what must keep its hue.
-        generator: on the CPU; it seeds one on the pictures' device, where that many numbers are drawn sooner.
+        generator: on the CPU; it seeds one on the pictures' device, where no copied numbers are waited for.
 
     Returns:
         float (batch, 3, side, side), 0 to 1.
     """
     count, side, device = len(pictures), pictures.shape[-1], pictures.device
-    seed = int(torch.randint(2**31, (), generator=generator))
-    there = torch.Generator(device).manual_seed(seed)
+    there = _seeded(generator, device)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.rand(count, *shape, generator=there, device=device)
@@ -92,6 +92,10 @@ def place(
     return torch.where(_gaps(side, draw), draw(3, 1, 1), picture + noise).clamp(0, 1)
 
 
+def _seeded(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(int(torch.randint(2**31, (), generator=generator)))
+
+
 def _gaps(side: int, draw: Draw) -> torch.Tensor:
     """Where a square patch is missing, in one picture of four: bool (batch, 1, side, side)."""
     middle = draw(2, 1, 1)
@@ -102,7 +106,8 @@ def _gaps(side: int, draw: Draw) -> torch.Tensor:
 
 def _recoloured(colours: torch.Tensor, draw: Draw) -> torch.Tensor:
     """Brightness, contrast and saturation changed; one in ten in grey."""
-    grey = (colours * colours.new_tensor([0.3, 0.59, 0.11])[None, :, None, None]).sum(1, keepdim=True)
+    red, green, blue = colours.split(1, 1)
+    grey = 0.3 * red + 0.59 * green + 0.11 * blue
     saturation = torch.where(draw(1, 1, 1) < 0.1, 0.0, 0.5 + draw(1, 1, 1))
     colours = grey + saturation * (colours - grey)
     colours = (colours - 0.5) * (0.7 + 0.6 * draw(1, 1, 1)) + 0.5

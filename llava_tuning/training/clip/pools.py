@@ -136,13 +136,16 @@ def tokenise(captions: list[str], tokenizer: PreTrainedTokenizerBase) -> tuple[t
     return out, distinct
 
 
-def batch_indices(step: int, batch: int, count: int, seed: int) -> torch.Tensor:
+def batch_indices(
+    step: int, batch: int, count: int, seed: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """Which pictures of a pool a step takes: each once in an epoch, in an order of its own."""
     per_epoch = count // batch
     epoch, position = divmod(step, per_epoch)
-    return _order(count, seed * 1_000_003 + epoch)[position * batch : (position + 1) * batch]
+    order = _order(count, seed * 1_000_003 + epoch, torch.device(device))
+    return order[position * batch : (position + 1) * batch]
 
 
 @lru_cache(maxsize=4)
-def _order(count: int, seed: int) -> torch.Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+def _order(count: int, seed: int, device: torch.device) -> torch.Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).to(device)

@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def _batch(
     offset = 0
     generator = torch.Generator().manual_seed(seed + step)
     for pool, size in pools:
-        chosen = batch_indices(step, size, len(pool), seed).to(pool.pictures.device)
+        chosen = batch_indices(step, size, len(pool), seed, pool.pictures.device)
         pixels.append(pool.varied(chosen, generator))
         text.append(pool.tokens[chosen])
         ids.append(pool.caption_ids[chosen] + offset)
@@ -214,9 +215,16 @@ def _batch(
 
 
 def _normalised(pixels: torch.Tensor, processor: LlavaImageProcessorPil) -> torch.Tensor:
-    mean = torch.tensor(processor.image_mean, device=pixels.device)[:, None, None]
-    deviation = torch.tensor(processor.image_std, device=pixels.device)[:, None, None]
+    mean, deviation = (
+        _channels(tuple(of), pixels.device) for of in (processor.image_mean, processor.image_std)
+    )
     return (pixels - mean) / deviation
+
+
+@lru_cache
+def _channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """(channels, 1, 1); kept, for a copy to the device in each step would keep a GPU waiting."""
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 def _embedded(features: Any) -> torch.Tensor:
