@@ -128,14 +128,29 @@ def _provenance(folders: Sequence[Path]) -> Provenance:
                     f"{folder}: its adapter has {key} = {setting.get(key)}, that of {folders[0]} "
                     f"{settings[0].get(key)}; average adapters of one kind"
                 )
-        for key, plain in _PLAIN.items():
-            if setting.get(key, plain) != plain:
-                raise UserError(
-                    f"{folder}: its adapter has {key} = {setting[key]}; only plain LoRA of one rank can be "
-                    "averaged"
-                )
+        check_plain(folder, "averaged")
     data = {f"{number}/{name}": value for number, one in enumerate(found) for name, value in one.data.items()}
     return first.model_copy(update={"data": data, "config_hash": None, "scores": {}})
+
+
+def check_plain(folder: Path, done: str) -> None:
+    """The adapter of a folder of parts is plain LoRA of one rank.
+
+    Args:
+        done: what only such an adapter can be, for the error.
+
+    Raises:
+        UserError: it is not, or its config is damaged.
+    """
+    try:
+        setting = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{folder / ADAPTER_CONFIG}: is no JSON; export the parts again") from None
+    for key, plain in _PLAIN.items():
+        if setting.get(key, plain) != plain:
+            raise UserError(
+                f"{folder}: its adapter has {key} = {setting[key]}; only plain LoRA of one rank can be {done}"
+            )
 
 
 def check_base(provenance: Provenance, base: Path, folder: Path) -> None:

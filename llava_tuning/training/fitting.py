@@ -12,10 +12,8 @@ from mmengine.config import Config
 from llava_tuning.errors import UserError
 from llava_tuning.models.precision import fast_dtype
 from llava_tuning.training.config import TEXT_STAGE
+from llava_tuning.training.layers import ADAPTED_COMPILED_FROM, COMPILED_FROM
 from llava_tuning.training.packing import rows_per_process
-
-# Steps; compiling saves about a tenth of a second a step, and takes half a minute, with adapters three.
-COMPILED_FROM, ADAPTED_COMPILED_FROM = 300, 1500
 
 
 def fit_to_machine(

@@ -75,13 +75,22 @@ def train(
     from llava_tuning.training.fitting import fit_to_machine
     from llava_tuning.training.float8 import has_float8
     from llava_tuning.training.plan import plan
-    from llava_tuning.training.start import check_parts, parts_named, settings_of, write_start
+    from llava_tuning.training.start import (
+        check_parts,
+        check_resumed,
+        check_stage,
+        parts_named,
+        settings_of,
+        write_start,
+    )
 
     if launcher_args and not launcher_args[0].startswith("-"):
         raise UserError(f"{launcher_args[0]}: not an option; settings are written as --set NAME=VALUE")
     if deepspeed is not None:
         _check_strategy(deepspeed)
         check_deepspeed("--deepspeed")
+    if load_from is not None and deepspeed is not None:
+        raise UserError("--load-from does not go with --deepspeed; leave one of them out")
     parts = parts_named(load_from)
     if load_from is not None and parts is None and resume is not None:
         raise UserError("--load-from begins a run and --resume goes on with one; give one of them")
@@ -89,23 +98,25 @@ def train(
     path = config_path(name)
     work_dir = Path(work_dir or Path("work_dirs") / path.stem)
     check_place(work_dir, "--work-dir")
-    overrides = {**(settings_of(parts) if parts is not None else {}), **parse_settings(settings)}
+    overrides = parse_settings(settings)
     config = load_settings(path, overrides)
+    if parts is not None:
+        check_stage(config, parts)
+        overrides = {**settings_of(parts, overrides), **overrides}
+        config = load_settings(path, overrides)
     preflight.resolve_paths(config)
     config = load_settings(path, {**overrides, "llm": config.llm, "vision_tower": config.vision_tower})
-    if parts is not None:
-        check_parts(config, parts)
     checkpoint = None
     if resume is not None:
         checkpoint = _checkpoint_to_resume(resume, work_dir, deepspeed is not None)
+        check_resumed(checkpoint.parent, parts)
         if checkpoint.is_file():
             preflight.check_trained(config, checkpoint)
-    if load_from is not None:
-        if deepspeed is not None:
-            raise UserError("--load-from does not go with --deepspeed; leave one of them out")
-        if parts is None:
-            preflight.check_start(config, Path(load_from))
+    if load_from is not None and parts is None:
+        preflight.check_start(config, Path(load_from).expanduser())
     records = preflight.check(config)
+    if parts is not None:
+        check_parts(config, parts)
     if config.selection_sample is not None:
         preflight.check_selection(config, deepspeed)
     world_size = nproc_per_node * nnodes
@@ -127,7 +138,7 @@ def train(
         config.load_from = str(checkpoint)
     work_dir.mkdir(parents=True, exist_ok=True)
     if load_from is not None and checkpoint is None:
-        start = Path(load_from) if parts is None else write_start(parts, work_dir)
+        start = Path(load_from).expanduser() if parts is None else write_start(parts, work_dir)
         config.load_from = str(start.resolve())
     fitted = work_dir / CONFIG_FILE
     config.dump(fitted)

@@ -148,7 +148,8 @@ def check_start(config: Config, checkpoint: Path) -> None:
     """
     if not checkpoint.is_file():
         raise UserError(
-            f"--load-from {checkpoint}: no such file; name the iter_N.pth of a run without DeepSpeed"
+            f"--load-from {checkpoint}: no such file; name the iter_N.pth of a run without DeepSpeed, a "
+            "folder that `export --parts` wrote, or default"
         )
     check_trained(config, checkpoint)
     for name, weight in read_weights(checkpoint).items():

@@ -11,6 +11,7 @@ import pytest
 from everyday_cases import blob
 from PIL import Image
 
+from llava_tuning.data.everyday import compose as compose_module
 from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.conversations import write_conversations
@@ -43,6 +44,23 @@ def test_a_varied_picture_keeps_its_colour():
             assert main_colour(varied(picture, rng, colour)) == colour
             seen.add(colour)
     assert len(seen) >= 9
+
+
+def test_a_varied_picture_is_bent(monkeypatch: pytest.MonkeyPatch):
+    """A straight line through its middle is not straight any more, as it would be if it were turned alone."""
+    picture = Image.new("RGBA", (96, 96))
+    picture.paste("black", (8, 44, 88, 52))
+
+    def straightness(seed: int) -> float:
+        alpha = np.asarray(varied(picture, random.Random(seed)).getchannel("A")) > 127
+        columns = np.flatnonzero(alpha.any(0))[8:-8]
+        middle = [np.flatnonzero(alpha[:, column]).mean() for column in columns]
+        return float(np.abs(middle - np.polyval(np.polyfit(columns, middle, 1), columns)).max())
+
+    bent = [straightness(seed) for seed in range(20)]
+    monkeypatch.setattr(compose_module, "_BEND", 0.0)
+    assert max(straightness(seed) for seed in range(20)) < 0.6
+    assert sum(one > 0.7 for one in bent) > 8
 
 
 @pytest.mark.parametrize(

@@ -192,23 +192,21 @@ def test_absent_things_are_drawn_in_three_ways(pool: list[EverydayPicture]):
 
 
 def test_whether_something_is_there_cannot_be_told_from_what_was_said_before(pool: list[EverydayPicture]):
-    """After a no, yes is as likely as no; a question for a colour says no more often that there is none."""
+    """After a no, yes is as likely as no; after a yes nothing more is asked; the name comes last, mostly."""
     asker = Asker(pool, "en")
-    first, after_no, colours = Counter[str](), Counter[str](), Counter[str]()
+    answers, last = [Counter[str](), Counter[str]()], Counter[bool]()
     for seed in range(150):
         for number, one in enumerate(asker.known):
             asked = asker.about_one(one, random.Random(f"{seed} {number}"))
-            answers = [q.answer for q in asked if q.skill == "existence"]
-            if not answers:
-                continue
-            first[answers[0]] += 1
-            if answers[0] == "no":
-                after_no.update(answers[1:])
-            if one.colour:
-                colours.update(q.skill for q in asked if one.name in q.text or q.skill == "absent thing")
-    assert 0.46 < first["yes"] / first.total() < 0.54
-    assert 0.46 < after_no["yes"] / after_no.total() < 0.54
-    assert 0.5 < colours["colour"] / colours["absent thing"] < 2
+            existence = [q.answer for q in asked if q.skill == "existence"]
+            assert "yes" not in existence[:-1] and len(existence) <= 2
+            for place, answer in enumerate(existence):
+                answers[place][answer] += 1
+            if len(asked) > 1:
+                last[asked[-1].skill == "name"] += 1
+    for place in answers:
+        assert 0.47 < place["yes"] / place.total() < 0.53
+    assert 0.75 < last[True] / last.total() < 0.85
 
 
 @pytest.mark.parametrize(

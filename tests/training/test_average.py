@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 
 from llava_tuning.cli import _build
 from llava_tuning.errors import UserError
+from llava_tuning.models.default import PARTS
 from llava_tuning.models.llava import load_llava
 from llava_tuning.models.parts import ADAPTER, ADAPTER_CONFIG, PROJECTOR, TOWER, average_parts
 from llava_tuning.models.provenance import read_provenance
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.export import export_parts
+from llava_tuning.training.start import parts_named, settings_of, write_start
 
 pytestmark = pytest.mark.training
 
@@ -195,47 +197,101 @@ def test_weights_of_other_shapes_end_the_run(
     assert not list((tmp_path / "run").glob("iter_*.pth"))
 
 
+@pytest.fixture(scope="module")
+def parts(vision_lora_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those of a run that tuned the vision tower as well."""
+    return export_parts(vision_lora_run, tmp_path_factory.mktemp("go_on") / "parts")
+
+
 def test_a_run_goes_on_with_parts(
-    lora_run: Path, start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    parts: Path, start: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Their adapter and projector are trained further on their own tower, and the run can be resumed."""
-    parts = export_parts(lora_run, tmp_path / "parts", lora_run / "iter_10.pth")
-    changes = {"vision_tower": parts / "vision_tower", "save_steps": 1}
-    work_dir, options = tmp_path / "run", {"load_from": parts}
-    assert start("lora", work_dir, options, **changes, max_steps=1, lr=1e-12) == 0
-    begun = read_weights(work_dir / "iter_1.pth")
-    assert begun.keys() == read_weights(lora_run / "iter_10.pth").keys()
-    for name, value in read_weights(lora_run / "iter_10.pth").items():
-        torch.testing.assert_close(begun[name], value, rtol=0.005, atol=1e-3)  # parts are in bfloat16
+    work_dir = tmp_path / "run"
+    of = {"vision_tower": parts / "vision_tower", "save_steps": 1}
+    assert start("lora", work_dir, {"load_from": parts}, **of, max_steps=1, lr=1e-12) == 0
+    begun = export_parts(work_dir, tmp_path / "begun")
+    for name in (ADAPTER, PROJECTOR, TOWER):
+        one, other = load_file(parts / name), load_file(begun / name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(value, other[key]) for key, value in one.items()), name
     both = {"load_from": parts, "resume": "auto"}
-    assert start("lora", work_dir, both, **changes, max_steps=2, lr=1e-2) == 0
+    assert start("lora", work_dir, both, **of, max_steps=2, lr=1e-2) == 0
     assert "resumes     after step 1" in capsys.readouterr().out
     again = export_parts(work_dir, tmp_path / "again")
-    assert not torch.equal(load_file(again / PROJECTOR)["0.weight"], load_file(parts / PROJECTOR)["0.weight"])
-    one, other = (load_file(folder / TOWER) for folder in (parts, again))
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    for name, changes in ((ADAPTER, True), (PROJECTOR, True), (TOWER, False)):
+        one, other = load_file(parts / name), load_file(again / name)
+        assert any(not torch.equal(value, other[key]) for key, value in one.items()) == changes, name
+    for options, said in (
+        ({"resume": "auto"}, "began with a model's parts; give the same --load-from again"),
+        ({"load_from": again, "resume": "auto"}, "did not begin with it"),
+    ):
+        tower = options.get("load_from", parts) / "vision_tower"
+        with pytest.raises(UserError, match=said):
+            start("lora", work_dir, options, **{**of, "vision_tower": tower}, max_steps=3)
+
+
+def test_parts_say_what_a_config_needs_to_go_on_with_them(parts: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(parts, tmp_path / "mine")
+    config = json.loads((mine / ADAPTER_CONFIG).read_text()) | {"lora_alpha": 7, "use_rslora": True}
+    (mine / ADAPTER_CONFIG).write_text(json.dumps(config))
+    said = {
+        "vision_tower": str(mine / "vision_tower"),
+        "projector_checkpoint": str(mine / PROJECTOR),
+        "llm_lora.r": config["r"],
+        "llm_lora.lora_alpha": 7,
+        "llm_lora.use_rslora": True,
+    }
+    assert settings_of(mine, {}) == {**said, "visual_encoder_lora": None}
+    assert settings_of(mine, {"visual_encoder_lora.r": 4}) == said
+
+
+def test_the_embedded_models_parts_are_a_beginning(tmp_path: Path) -> None:
+    assert parts_named("default") == PARTS
+    begun, adapter = read_weights(write_start(PARTS, tmp_path)), load_file(PARTS / ADAPTER)
+    projector = load_file(PARTS / PROJECTOR)
+    assert len(begun) == len(adapter) + len(projector)
+    assert torch.equal(begun["projector.model.0.weight"], projector["0.weight"].float())
+    name = next(iter(adapter))
+    assert torch.equal(begun[f"llm.{name.removesuffix('.weight')}.default.weight"], adapter[name].float())
 
 
 def test_a_run_does_not_go_on_with_parts_that_do_not_fit(
-    lora_run: Path, start: Callable[..., int], projector: Path, tmp_path: Path
+    parts: Path, start: Callable[..., int], projector: Path, tmp_path: Path
 ) -> None:
-    parts = export_parts(lora_run, tmp_path / "parts")
-    broken = shutil.copytree(parts, tmp_path / "broken")
+    broken, dora, foreign, torn = (
+        shutil.copytree(parts, tmp_path / name) for name in ("broken", "dora", "foreign", "torn")
+    )
     (broken / PROJECTOR).unlink()
-    dora = shutil.copytree(parts, tmp_path / "dora")
-    save_file({"x.lora_magnitude_vector": torch.ones(2)}, dora / ADAPTER)
-    own = {"vision_tower": parts / "vision_tower"}
+    config = json.loads((dora / ADAPTER_CONFIG).read_text())
+    (dora / ADAPTER_CONFIG).write_text(json.dumps(config | {"use_dora": True}))
+    provenance = json.loads((foreign / "provenance.json").read_text())
+    provenance["base_models"][0]["hashes"] = {"model.safetensors": "0" * 64}
+    (foreign / "provenance.json").write_text(json.dumps(provenance))
+    (torn / ADAPTER).write_bytes(b"half a file")
+    deepspeed = tmp_path / "iter_5.pth"
+    deepspeed.mkdir()
+    alone = "a LLaVA finetuning config by LoRA alone"
     for kind, folder, changes, said in (
-        ("lora", broken, {}, "lacks projector.safetensors"),
-        ("lora", dora, {}, "only plain LoRA"),
+        ("lora", broken, {}, r"lacks projector\.safetensors"),
+        ("lora", dora, {}, "use_dora = True; only plain LoRA"),
+        ("lora", foreign, {"vision_tower": foreign / "vision_tower"}, "is not the language model"),
+        ("lora", deepspeed, {}, "without DeepSpeed, a folder that"),
         ("lora", parts, {"llm_lora": {"r": 3, "lora_alpha": 6}}, "here it has 3; leave llm_lora out"),
-        ("lora", parts, {"vision_tower": dora / "vision_tower"}, "the vision tower that belongs to them"),
-        ("lora", parts, {"visual_encoder_lora": {"r": 2}}, "visual_encoder_lora=None"),
-        ("pretrain", parts, {}, "a LLaVA finetuning config"),
+        ("lora", parts, {"llm_lora.lora_alpha": 5}, "here it has 5; leave llm_lora out"),
+        ("lora", parts, {"vision_tower": dora / "vision_tower"}, "its own vision_tower"),
+        ("lora", parts, {"projector_checkpoint": projector}, "its own projector_checkpoint"),
+        ("vision_lora", parts, {}, "leave visual_encoder_lora out"),
+        ("full", parts, {}, alone),
+        ("pretrain", parts, {}, alone),
+        ("text_lora", parts, {"vision_tower": None}, alone),
     ):
+        own = {"vision_tower": parts / "vision_tower"}
         with pytest.raises(UserError, match=said):
             start(kind, tmp_path / "run", {"load_from": folder}, **{**own, **changes})
     assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="not readable"):
+        write_start(torn, tmp_path)
 
 
 def test_the_command_begins_with_them_too(lora_run: Path) -> None:

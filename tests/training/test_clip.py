@@ -19,6 +19,7 @@ from llava_tuning import cli
 from llava_tuning.data.everyday.table import EverydayPicture, write_table
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, tokens_per_image
+from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.clip import augment, pools, train
 from llava_tuning.training.clip.augment import place
 from llava_tuning.training.clip.settings import ClipSettings
@@ -197,6 +198,17 @@ def test_names_are_learnt_in_one_style_and_found_in_another(
     assert about["pictures"] == 4, "the held-out style was trained on"
 
 
+def test_a_pool_knows_which_names_have_a_side_or_a_colour(drawings: Path, llm: Path) -> None:
+    rows = [
+        EverydayPicture("pictures/plain/red.webp", "plain", name, None, "g", "s", None, "train")
+        for name in ("red ball", "last quarter moon", "ball")
+    ]
+    pool = pools._everyday(drawings, rows, 32, load_tokenizer(llm, name="", remedy=""))
+    assert pool.coloured is not None and pool.sided is not None
+    assert pool.to("cpu").coloured.tolist() == [True, False, False]
+    assert pool.to("cpu").sided.tolist() == [False, True, False]
+
+
 def test_the_log_says_how_many_held_out_names_are_right(
     drawings: Path,
     llm: Path,
@@ -271,6 +283,32 @@ def test_hues_are_turned_but_for_what_has_its_colour_in_its_name() -> None:
     grey = torch.full((600, 3, 4, 4), 0.5)
     one = lambda *shape: torch.full((600, *shape), 0.15)  # all turned, none in one tone  # noqa: E731
     assert torch.allclose(augment._turned(grey, marks, one), grey, atol=1e-6)
+
+
+def test_placed_drawings_keep_their_hue_where_it_makes_the_thing() -> None:
+    """Red ones: of those that may change, some are green or blue afterwards, some grey."""
+    drawings = torch.zeros(400, 4, 16, 16, dtype=torch.uint8)
+    drawings[:, 0], drawings[:, 1:3], drawings[:, 3] = 230, 40, 255
+    no = torch.zeros(400, dtype=torch.bool)
+
+    def still_red(coloured: torch.Tensor) -> float:
+        placed = place(drawings, no, coloured, torch.Generator().manual_seed(0))
+        middle = placed[:, :, 7:9, 7:9].mean((2, 3))
+        return (middle[:, 0] > middle[:, 1:].max(1).values + 0.1).float().mean().item()
+
+    kept, changed = still_red(~no), still_red(no)
+    assert kept > 0.88, "but for what is missing in a gap"
+    assert changed < kept - 0.15
+
+
+def test_a_placed_drawing_is_shaded_flattened_and_outlined(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawings = torch.full((4, 4, 16, 16), 200, dtype=torch.uint8)
+    no, seen = torch.zeros(4, dtype=torch.bool), []
+    for name in ("_shaded", "_flattened", "_outlined"):
+        real = getattr(augment, name)
+        monkeypatch.setattr(augment, name, lambda *given, n=name, f=real: seen.append(n) or f(*given))
+    place(drawings, no, no, torch.Generator().manual_seed(0))
+    assert seen == ["_shaded", "_flattened", "_outlined"]
 
 
 def test_a_drawing_is_outlined_shaded_and_flattened() -> None:

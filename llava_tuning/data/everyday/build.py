@@ -15,11 +15,14 @@ from PIL import Image, ImageDraw, ImageFont
 from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.drawings import Drawing, clip_art, stamps
 from llava_tuning.data.everyday.emoji import Emoji, fluent, fluent_solid, iconify, openmoji, read_emoji, tone
+from llava_tuning.data.everyday.names import has_a_colour
 from llava_tuning.data.everyday.table import EverydayPicture, Split, write_table
 from llava_tuning.errors import UserError
 
 TEST_STYLE = "noto"  # never trained on
 TEST_SHARE = 5  # one of so many of Tux Paint's captions is held out
+# Without colours a red apple is no other than a green one: what is named by its colour is left out.
+ONE_TONE = ("fluent-high-contrast", "emojione-monotone", "symbola")
 ICONIFY = ("twemoji", "emojione", "emojione-v1", "fxemoji", "streamline", "emojione-monotone")
 NOTO_SIZE = 109  # pixels, the only one that the font's bitmaps have
 GLYPH_SIZE = 200  # pixels, of drawings that are scaled afterwards
@@ -89,7 +92,7 @@ def _all(
     }
     for style, drawings in styles.items():
         for code, svg in drawings:
-            if code in by_code:
+            if code in by_code and not (style in ONE_TONE and has_a_colour(by_code[code].name)):
                 yield _emoji_row(style, by_code[code], "train"), partial(render, svg, side)
     for code, path in fluent_solid(packages["fluent-3d"]):
         if code in by_code:
@@ -138,7 +141,7 @@ def symbola(package: Path, emoji: list[Emoji]) -> Iterator[tuple[Emoji, Callable
     known = TTFont(path, lazy=True).getBestCmap()
     font = ImageFont.truetype(path, GLYPH_SIZE)
     for one in emoji:
-        if len(one.text) == 1 and ord(one.text) in known:
+        if len(one.text) == 1 and ord(one.text) in known and not has_a_colour(one.name):
             yield one, partial(_glyph, font, one.text, tone(one))
 
 

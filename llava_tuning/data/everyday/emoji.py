@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from llava_tuning.data.everyday.names import has_a_colour
-
 GROUPS = ("smileys-emotion", "animals-nature", "food-drink", "travel-places", "activities", "objects")
 # Names that a picture of this size does not tell apart: 24 clock faces, and signs that are text.
 _LEFT_OUT = re.compile(r"o’clock|-thirty|^(input |squared )|button$|mailbox|^heart ")
@@ -83,9 +81,7 @@ def fluent_solid(package: Path) -> Iterator[tuple[str, Path]]:
 
 
 def tone(one: Emoji) -> str:
-    """The colour of an emoji in a style of one tone, the same each time; black where it makes the thing."""
-    if has_a_colour(one.name):
-        return TONES[0]
+    """The colour of an emoji in a style of one tone, the same each time."""
     return TONES[hashlib.sha256(one.code.encode()).digest()[0] % len(TONES)]
 
 
@@ -98,12 +94,15 @@ def iconify(package: Path, emoji: list[Emoji]) -> Iterator[tuple[str, str]]:
     icons: dict[str, Any] = json.loads((data / "icons.json").read_text(encoding="utf-8"))
     characters = json.loads((data / "chars.json").read_text(encoding="utf-8"))
     codes = {name: plain_code(code) for code, name in characters.items()}
-    by_slug, by_code, taken = _by_slug(emoji), {one.code: one for one in emoji}, set()
-    for name, icon in icons["icons"].items():
-        code = codes.get(name) or by_slug.get(_slug(name)) or by_slug.get(_slug(_NUMBERED.sub("", name)))
-        if code not in by_code or code in taken:
-            continue
-        taken.add(code)
+    by_slug, by_code = _by_slug(emoji), {one.code: one for one in emoji}
+    chosen: dict[str, str] = {}
+    for plain in (lambda name: name, lambda name: _NUMBERED.sub("", name)):
+        for name in icons["icons"]:
+            code = codes.get(name) or by_slug.get(_slug(plain(name)))
+            if code in by_code:
+                chosen.setdefault(code, name)
+    for code, name in chosen.items():
+        icon = icons["icons"][name]
         width, height = (icon.get(key, icons.get(key, 16)) for key in ("width", "height"))
         left, top = (icon.get(key, icons.get(key, 0)) for key in ("left", "top"))
         yield (

@@ -39,7 +39,6 @@ _PLURAL_VERBS = (("is there", "are there"), ("is the", "are the"), ("does the", 
 _SAME_KIND = 0.4  # share of the things side by side that are drawn from one kind, so that it can be counted
 # Share of conversations that begin with "what is it?"; the others end with it: it answers what comes after.
 _NAMED_FIRST = 0.2
-_BY_NAME = 0.75  # share of questions for a colour that say what has it, as those about absent things do
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,11 @@ class Asker:
         if noun(picture, self.language) is None:
             return []
         found = self.fact(picture, rng)
-        by_name = picture.style not in FREELY_NAMED and rng.random() < _BY_NAME
+        by_name = picture.style not in FREELY_NAMED and rng.random() < 0.5
         found += self.colour_of(picture, rng) if by_name else self.colour(picture, rng)
         if picture.style not in FREELY_NAMED:
-            found += self._some_existence([picture], rng)
-            found += self.absent_thing([picture], rng) if rng.random() < 0.5 else []
-        rng.shuffle(found)
+            found += [*self._until_there([picture], rng), *self.absent_thing([picture], rng)]
+        found = _shuffled(found, rng)
         found.insert(0 if rng.random() < _NAMED_FIRST else len(found), self.name(picture, rng))
         return found
 
@@ -106,10 +104,9 @@ class Asker:
         right = rng.random() < 0.5
         text = self._worded(QUESTIONS[self.language]["order"][right], noun=names[first], other=names[second])
         found.append(EverydayQuestion(text, words["yes" if (first > second) == right else "no"], "order"))
-        found += self._some_existence(row, rng)
-        found += self.colour_of(rng.choice(row), rng) if rng.random() < 0.5 else self.absent_thing(row, rng)
-        rng.shuffle(found)
-        return found
+        found += [*self._until_there(row, rng), *self.absent_thing(row, rng)]
+        found += self.colour_of(rng.choice(row), rng) if rng.random() < 0.5 else []
+        return _shuffled(found, rng)
 
     def row(self, rng: random.Random) -> list[EverydayPicture]:
         """Two to four pictures to put side by side; fewer where a table has not as many different things."""
@@ -206,10 +203,17 @@ class Asker:
             found += [caption.format(**fields) for caption in COLOUR_CAPTIONS[self.language]]
         return found
 
-    def _some_existence(self, shown: Sequence[EverydayPicture], rng: random.Random) -> list[EverydayQuestion]:
-        """Two, each about what is there or what is not by chance: after a no, both answers are as likely."""
-        pairs = [pair for _ in range(2) if (pair := self.existence(shown, rng))]
-        return [rng.choice(pair) for pair in pairs]
+    def _until_there(self, shown: Sequence[EverydayPicture], rng: random.Random) -> list[EverydayQuestion]:
+        """Up to two, each by chance about what is there or what is not, and none after a yes.
+
+        So a yes is as likely as a no whatever was said before, and they are equally frequent.
+        """
+        found: list[EverydayQuestion] = []
+        for _ in range(2):
+            pair = self.existence(shown, rng)
+            if pair and all(question.absent for question in found):
+                found.append(rng.choice(pair))
+        return found
 
     def _is_there(
         self, picture: EverydayPicture, answer: str, rng: random.Random, drawn: Drawn | None = None
@@ -229,3 +233,10 @@ class Asker:
             for one, several in _PLURAL_VERBS:
                 wording = wording.replace(one, several)
         return wording.format(**fields)
+
+
+def _shuffled(found: list[EverydayQuestion], rng: random.Random) -> list[EverydayQuestion]:
+    """In a random order, but those of existence as they were: none comes after a yes."""
+    existence = iter([question for question in found if question.skill == "existence"])
+    rng.shuffle(found)
+    return [next(existence) if question.skill == "existence" else question for question in found]

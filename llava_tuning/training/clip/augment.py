@@ -66,7 +66,8 @@ def place(
 
     drawing = pictures.float() / 255
     alpha = drawing[:, 3:]
-    colours = _flattened(_shaded(_turned(_recoloured(drawing[:, :3], draw), coloured, draw), draw), draw)
+    colours = _shaded(_turned(_recoloured(drawing[:, :3], coloured, draw), coloured, draw), draw)
+    colours = torch.where(coloured[:, None, None, None], colours, _flattened(colours, draw))
     drawing = _outlined(torch.cat([colours * alpha, alpha], 1), draw)  # premultiplied
     angle = (2 * draw() - 1) * TURN
     size = SIZES[0] + (SIZES[1] - SIZES[0]) * draw()
@@ -104,11 +105,12 @@ def _gaps(side: int, draw: Draw) -> torch.Tensor:
     return near & (draw(1, 1, 1) < 0.25)
 
 
-def _recoloured(colours: torch.Tensor, draw: Draw) -> torch.Tensor:
-    """Brightness, contrast and saturation changed; one in ten in grey."""
+def _recoloured(colours: torch.Tensor, coloured: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """Brightness, contrast and saturation changed; one in ten in grey, but for what must keep its hue."""
     red, green, blue = colours.split(1, 1)
     grey = 0.3 * red + 0.59 * green + 0.11 * blue
-    saturation = torch.where(draw(1, 1, 1) < 0.1, 0.0, 0.5 + draw(1, 1, 1))
+    in_grey = (draw(1, 1, 1) < 0.1) & ~coloured[:, None, None, None]
+    saturation = torch.where(in_grey, 0.0, 0.5 + draw(1, 1, 1))
     colours = grey + saturation * (colours - grey)
     colours = (colours - 0.5) * (0.7 + 0.6 * draw(1, 1, 1)) + 0.5
     tint = 0.85 + 0.3 * draw(3, 1, 1)

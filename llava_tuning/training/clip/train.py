@@ -28,6 +28,7 @@ from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.clip.pools import Pool, batch_indices, everyday_pools, record_pool
 from llava_tuning.training.clip.settings import ClipSettings, check_settings, clip_config
 from llava_tuning.training.clip.state import resume_state, save_state, save_tower
+from llava_tuning.training.layers import COMPILED_FROM, can_compile
 from llava_tuning.training.places import check_place
 
 
@@ -66,14 +67,14 @@ def train_clip(
         betas=(0.9, 0.98),
         fused=device == "cuda",
     )
-    if device == "cuda":
-        _compile_layers(model)
     start = resume_state(out, model, optimizer, device, settings) if resume else 0
     processor = picture_processor(settings.image_size)
     pools, held_out = _pools(data, everyday, settings, processor, tokenizer)
     pools = [(pool.to(device), size) for pool, size in pools]
     held_out = held_out and held_out.to(device)
     steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
+    if steps - start >= COMPILED_FROM and can_compile():
+        _compile_layers(model)
     history: deque[torch.Tensor] = deque(maxlen=50)  # (loss, accuracy) of the last steps
     saved, named = time.monotonic(), ""
     columns = (
