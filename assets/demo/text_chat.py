@@ -1,8 +1,8 @@
 """Text conversations for the demo model: questions from templates, answered by the language model itself.
 
 Finetuning on one-word answers about pictures would make a small model answer everything with one word. Its own
-answers, mixed in, keep its way of talking. Questions about a picture that is not there are answered by saying so, and
-greetings with an answer written by hand.
+answers, mixed in, keep its way of talking. Questions about a picture that is not there are answered by saying so.
+What it says of itself and to greetings is written by hand: `small_talk.jsonl`.
 
     python assets/demo/text_chat.py        # writes assets/demo/text.json; some minutes on two CPU cores
 """
@@ -85,29 +85,6 @@ OTHERS = (
     "Is fire hot or cold?|What shape is a ball?|"
     "Which is larger, the moon or the sun?|Write a short story about a lighthouse.|Give me a motivational quote."
 )
-# What people say first, and what the language model answers badly: written by hand.
-SMALL_TALK = (
-    ("Hello!", "Hello! What would you like to talk about?"),
-    ("Hello", "Hello! How can I help you?"),
-    ("hi", "Hi! What would you like to talk about?"),
-    ("Hi!", "Hi! How can I help you?"),
-    ("Hey", "Hey! What would you like to talk about?"),
-    ("Hi there, how are you?", "I'm fine, thank you! How can I help you?"),
-    ("How are you?", "I'm fine, thank you! What would you like to talk about?"),
-    ("Good morning.", "Good morning! How can I help you?"),
-    ("Good evening!", "Good evening! How can I help you?"),
-    ("Thank you!", "You're welcome!"),
-    ("thanks", "You're welcome!"),
-    ("Thanks a lot.", "You're welcome! Is there anything else?"),
-    ("Goodbye.", "Goodbye! Have a nice day."),
-    ("bye", "Goodbye!"),
-    ("ok", "What would you like to do next?"),
-    ("Can you help me?", "I'll try. What do you need help with?"),
-    ("Tell me a joke.", "Why did the bicycle fall over? Because it was two-tired."),
-    ("What is 2 + 2?", "2 + 2 is 4."),
-    ("What color is grass?", "Grass is green."),
-    ("What color is the sky?", "On a clear day, the sky is blue."),
-)
 NO_PICTURE = (
     "I don't see a picture yet. Please add one, then ask again.",
     "There is no picture in our conversation. Add one and I will look at it.",
@@ -174,11 +151,6 @@ def text_records(backend: ChatBackend, count: int, seed: int = 0) -> Iterator[Re
                 yield make_record(f"text-{number}", None, [(text, answer)])
 
 
-def small_talk_records() -> list[Record]:
-    """Greetings and the like."""
-    return [make_record(f"talk-{number}", None, [turn]) for number, turn in enumerate(SMALL_TALK)]
-
-
 def no_picture_records(seed: int = 0) -> list[Record]:
     """Questions about a picture where there is none."""
     rng = random.Random(seed)
@@ -191,7 +163,7 @@ def no_picture_records(seed: int = 0) -> list[Record]:
 def main() -> None:
     """Ask the embedded language model and write `text.json`."""
     backend = load_backend(str(smollm2_directory()))
-    records = [*text_records(backend, COUNT), *small_talk_records(), *no_picture_records()]
+    records = [*text_records(backend, COUNT), *no_picture_records()]
     print(f"{OUT}: {write_json(OUT, records):,} records")
 
 

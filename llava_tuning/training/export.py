@@ -32,6 +32,7 @@ from llava_tuning.training.launch import latest_checkpoint
 from llava_tuning.training.model import load_trained
 from llava_tuning.training.places import check_place
 from llava_tuning.training.serving import run_tokenizer, serving
+from llava_tuning.training.start import START
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,11 @@ def _provenance(config: Config, work_dir: Path, checkpoint: Path) -> Provenance:
         base_models=base_models,
         config_name=work_dir.name,
         config_hash=hash_file(work_dir / CONFIG_FILE),
-        data={**_data_hash(Path(config.data_path)), **_checkpoint_hashes(checkpoint)},
+        data={
+            **_data_hash(Path(config.data_path)),
+            **_data_hash(work_dir / START),  # of a run that went on with a model's parts
+            **_checkpoint_hashes(checkpoint),
+        },
         template=run_tokenizer(config).chat_template,
     )
 

@@ -219,6 +219,7 @@ def test_a_run_goes_on_with_parts(
     assert start("lora", work_dir, both, **of, max_steps=2, lr=1e-2) == 0
     assert "resumes     after step 1" in capsys.readouterr().out
     again = export_parts(work_dir, tmp_path / "again")
+    assert "start.pth" in read_provenance(again).data
     for name, changes in ((ADAPTER, True), (PROJECTOR, True), (TOWER, False)):
         one, other = load_file(parts / name), load_file(again / name)
         assert any(not torch.equal(value, other[key]) for key, value in one.items()) == changes, name
