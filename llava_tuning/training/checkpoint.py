@@ -49,9 +49,7 @@ def read_position(checkpoint: Path) -> tuple[int, dict[str, Any] | None]:
     """Steps made, and the state of `position.Position`; None in checkpoints of older versions."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     if "iter" not in state.get("meta", {}):
-        raise UserError(
-            f"{checkpoint}: does not say after which step it was made; name a run's iter_N.pth"
-        )
+        raise UserError(f"{checkpoint}: does not say after which step it was made; name a run's iter_N.pth")
     return state["meta"]["iter"], state.get(POSITION)
 
 
