@@ -71,9 +71,8 @@ def _attend(
     return attended
 
 
-@functools.cache
 def can_compile() -> bool:
-    """Whether there is a GPU to compile for and what it takes; says so once where a compiler is missing."""
+    """Whether there is a GPU to compile for and a C compiler; warns where that is missing."""
     if not torch.cuda.is_available():
         return False
     if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):

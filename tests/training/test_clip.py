@@ -198,6 +198,23 @@ def test_names_are_learnt_in_one_style_and_found_in_another(
     assert about["pictures"] == 4, "the held-out style was trained on"
 
 
+@pytest.mark.parametrize("steps_for_it", [1, 1000])
+def test_layers_of_a_long_run_are_compiled_where_they_can_be(
+    steps_for_it: int,
+    captions: list[tuple[Path, Path]],
+    llm: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With one graph for all, since batches have one shape; two layers of pictures, four of text."""
+    compiled: list[bool] = []
+    monkeypatch.setattr(train, "can_compile", lambda: True)
+    monkeypatch.setattr(train, "COMPILED_FROM", steps_for_it)
+    monkeypatch.setattr(train.CLIPEncoderLayer, "compile", lambda layer, dynamic: compiled.append(dynamic))
+    train_clip(captions, tmp_path / "tower", llm, SETTINGS)
+    assert compiled == ([False] * 6 if steps_for_it == 1 else [])
+
+
 def test_a_pool_knows_which_names_have_a_side_or_a_colour(drawings: Path, llm: Path) -> None:
     rows = [
         EverydayPicture("pictures/plain/red.webp", "plain", name, None, "g", "s", None, "train")
