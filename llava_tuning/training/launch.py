@@ -76,6 +76,7 @@ def train(
     from llava_tuning.training.float8 import has_float8
     from llava_tuning.training.plan import plan
     from llava_tuning.training.start import (
+        START,
         check_parts,
         check_resumed,
         check_stage,
@@ -140,6 +141,8 @@ def train(
     if load_from is not None and checkpoint is None:
         start = Path(load_from).expanduser() if parts is None else write_start(parts, work_dir)
         config.load_from = str(start.resolve())
+    if parts is None and checkpoint is None:
+        (work_dir / START).unlink(missing_ok=True)  # of a run that was here before
     fitted = work_dir / CONFIG_FILE
     config.dump(fitted)
     print(f"writing to  {work_dir}", flush=True)

@@ -230,6 +230,9 @@ def test_a_run_goes_on_with_parts(
         tower = options.get("load_from", parts) / "vision_tower"
         with pytest.raises(UserError, match=said):
             start("lora", work_dir, options, **{**of, "vision_tower": tower}, max_steps=3)
+    anew = {**of, "projector_checkpoint": parts / PROJECTOR}
+    for options in ({}, {"resume": "auto"}):  # another run in the same place began without parts
+        assert start("lora", work_dir, options, **anew, max_steps=3) == 0
 
 
 def test_parts_say_what_a_config_needs_to_go_on_with_them(parts: Path, tmp_path: Path) -> None:
