@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -130,7 +131,8 @@ def train_clip(
     told = f"{out}: loss {scores['loss']:.3f}, right caption first {scores['retrieval_accuracy']:.1%}"
     if hold_out is not None:
         told += f"; {hold_out} named rightly {scores['held_out_accuracy']:.1%}"
-    typer.echo(told)
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several
+        typer.echo(told)
 
 
 @config_app.command("list")

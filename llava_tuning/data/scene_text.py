@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from llava_tuning.data.phrases import Language
 from llava_tuning.data.scene_words import ENGLISH, WORDS
@@ -272,8 +273,9 @@ def _quarter(item: SceneObject) -> str | None:
 
 
 def _grouped(objects: Sequence[SceneObject], sizes: bool) -> list[tuple[str, int]]:
-    """(name, how many), in order of first appearance."""
-    return list(Counter(f"{o.size} {o.name}" if sizes else o.name for o in objects).items())
+    """(name, how many) of the same things next to one another: who names them need not count ahead."""
+    names = [f"{o.size} {o.name}" if sizes else o.name for o in objects]
+    return [(name, len(list(run))) for name, run in groupby(names)]
 
 
 def _thing(scene: Scene) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import clip_in_parts
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -71,11 +74,11 @@ def test_resuming_gives_the_unbroken_runs_tower(
     batch = train._batch
     steps: list[int] = []
 
-    def interrupted(chosen: list[tuple[pools.Pool, int]], step: int, seed: int) -> object:
+    def interrupted(chosen: list[tuple[pools.Pool, int]], step: int, *rest: object) -> object:
         steps.append(step)
         if step == 4 and steps.count(4) == 1:
             raise KeyboardInterrupt
-        return batch(chosen, step, seed)
+        return batch(chosen, step, *rest)
 
     monkeypatch.setattr(train, "_batch", interrupted)
     out = tmp_path / "resumed"
@@ -89,6 +92,32 @@ def test_resuming_gives_the_unbroken_runs_tower(
     expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_processes_share_a_batch_and_learn_what_one_learns(data: Path, llm: Path, tmp_path: Path) -> None:
+    """Each tells its pictures from the captions of all, in every step."""
+    script = str(Path(clip_in_parts.__file__))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    for name, start in (("one", []), ("two", torchrun)):
+        command = [sys.executable, *start, script, str(tmp_path / name), str(data), str(llm)]
+        subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True)
+    one, two = (json.loads((tmp_path / name / "train_clip.json").read_text()) for name in ("one", "two"))
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert two["settings"] == one["settings"] and two["pictures"] == one["pictures"]
+    expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, weight in expected.items():  # saved in bfloat16; keys' biases have no gradient but rounding
+        torch.testing.assert_close(found[name], weight, rtol=1e-2, atol=2e-4)
+
+
+def test_a_batch_is_not_shared_by_more_processes_than_pictures(
+    captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train.Processes, "joined", lambda: train.Processes(count=5))
+    with pytest.raises(
+        UserError, match="5 processes cannot share a batch; start fewer, or raise --batch-size"
+    ):
+        train_clip(captions, tmp_path, llm, SETTINGS)
 
 
 def test_what_cannot_be_trained_on_is_told(

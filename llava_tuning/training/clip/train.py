@@ -26,6 +26,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.precision import fast_dtype
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.clip.pools import Pool, batch_indices, everyday_pools, record_pool
+from llava_tuning.training.clip.processes import Processes
 from llava_tuning.training.clip.settings import ClipSettings, check_settings, clip_config
 from llava_tuning.training.clip.state import resume_state, save_state, save_tower
 from llava_tuning.training.layers import COMPILED_FROM, can_compile
@@ -42,7 +43,8 @@ def train_clip(
 ) -> dict[str, float]:
     """Train on (records file, image folder) pairs and everyday pictures; writes the vision tower to `out`.
 
-    An epoch is a pass over the records, or over the everyday pictures where there are none.
+    An epoch is a pass over the records, or over the everyday pictures where there are none. Processes that
+    torchrun started share each batch: every picture is told from all captions of the batch, as on one.
 
     Returns:
         loss and retrieval accuracy (the right caption first, within a batch) over the last 50 steps; with a
@@ -55,8 +57,10 @@ def train_clip(
     check_settings(settings)
     check_place(out)
     tokenizer = _load_tokenizer(tokenizer_directory)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    autocast = fast_dtype(device) == torch.bfloat16  # float16 would need its gradients scaled
+    processes = Processes.joined()
+    device = processes.device
+    kind = torch.device(device).type
+    autocast = fast_dtype(kind) == torch.bfloat16  # float16 would need its gradients scaled
     torch.manual_seed(settings.seed)
     model: Any = CLIPModel(clip_config(settings, len(tokenizer)))
     model.to(device)
@@ -65,11 +69,11 @@ def train_clip(
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         betas=(0.9, 0.98),
-        fused=device == "cuda",
+        fused=kind == "cuda",
     )
     start = resume_state(out, model, optimizer, device, settings) if resume else 0
     processor = picture_processor(settings.image_size)
-    pools, held_out = _pools(data, everyday, settings, processor, tokenizer)
+    pools, held_out = _pools(data, everyday, settings, processor, tokenizer, processes.count)
     pools = [(pool.to(device), size) for pool, size in pools]
     held_out = held_out and held_out.to(device)
     steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
@@ -84,24 +88,25 @@ def train_clip(
         TextColumn("{task.fields[state]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns) as progress:
+    with Progress(*columns, disable=not processes.first) as progress:
         task = progress.add_task("train", total=steps, completed=start, state="")
         for step in range(start, steps):
             for group in optimizer.param_groups:
                 group["lr"] = settings.lr * _cosine(step, steps, settings.warmup_ratio)
-            pixels, text, ids = _batch(pools, step, settings.seed)
-            with torch.autocast(device, dtype=torch.bfloat16, enabled=autocast):
-                logits = model(input_ids=text, pixel_values=_normalised(pixels, processor)).logits_per_image
-            loss, accuracy = contrastive_loss(logits.float(), ids)
+            pixels, text, ids = _batch(pools, step, settings.seed, processes)
+            with torch.autocast(kind, dtype=torch.bfloat16, enabled=autocast):
+                logits = _logits(model, _normalised(pixels, processor), text, processes)
+            loss, accuracy = contrastive_loss(logits, ids)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            processes.mean_gradients(model.parameters())
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             with torch.no_grad():
                 model.logit_scale.clamp_(max=math.log(100))
             history.append(torch.stack([loss.detach(), accuracy]))
-            due = time.monotonic() - saved > 60
-            if device == "cpu" or due or step % 10 == 9 or step + 1 == steps:  # a GPU waits while it is read
+            due = processes.first and time.monotonic() - saved > 60
+            if kind == "cpu" or due or step % 10 == 9 or step + 1 == steps:  # a GPU waits while it is read
                 state = "loss {:.3f}  right caption {:.0%}".format(*history[-1].tolist())
                 progress.update(task, completed=step + 1, state=state + named)
             if due:
@@ -115,8 +120,19 @@ def train_clip(
     scores = dict(zip(("loss", "retrieval_accuracy"), last, strict=True))
     if held_out is not None:
         scores["held_out_accuracy"] = accuracy_by_name(model, held_out, processor)
-    save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
+    if processes.first:
+        save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
+    processes.wait()
     return scores
+
+
+def _logits(model: Any, pixels: torch.Tensor, text: torch.Tensor, processes: Processes) -> torch.Tensor:
+    """Likeness of each picture of the whole batch to each of its captions: float32 (batch, batch)."""
+    features = model.get_image_features(pixel_values=pixels), model.get_text_features(input_ids=text)
+    seen, said = (processes.gathered(functional.normalize(_embedded(f), dim=-1)) for f in features)
+    with torch.autocast(seen.device.type, enabled=False):
+        likeness: torch.Tensor = model.logit_scale.exp() * seen @ said.T
+    return likeness
 
 
 def contrastive_loss(logits: torch.Tensor, caption_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -182,8 +198,13 @@ def _pools(
     settings: ClipSettings,
     processor: LlavaImageProcessorPil,
     tokenizer: PreTrainedTokenizerBase,
+    processes: int,
 ) -> tuple[list[tuple[Pool, int]], Pool | None]:
-    """Each pool with its pictures in a step, the one whose passes are counted first; and what is held out."""
+    """Each pool with its pictures in a step, the one whose passes are counted first; and what is held out.
+
+    Raises:
+        UserError: nothing to train on, or fewer pictures in a step than processes.
+    """
     found: list[tuple[Pool, int]] = []
     held_out = None
     share = settings.everyday_share if data and everyday is not None else 1
@@ -196,23 +217,32 @@ def _pools(
         found.append((pool, max(1, min(round(share * settings.batch_size), len(pool)))))
     if not found:
         raise UserError("nothing to train on; give files of records, or --everyday FOLDER, or both")
-    return found, held_out
+    if any(size < processes for _, size in found):
+        raise UserError(f"{processes} processes cannot share a batch; start fewer, or raise --batch-size")
+    return [(pool, size - size % processes) for pool, size in found], held_out
 
 
 def _batch(
-    pools: list[tuple[Pool, int]], step: int, seed: int
+    pools: list[tuple[Pool, int]], step: int, seed: int, processes: Processes
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A step's pictures (0 to 1), captions' tokens, and captions' ids, which no two pools share."""
-    pixels, text, ids = [], [], []
+    """This process's pictures (0 to 1) and captions' tokens in a step; the whole batch's captions' ids.
+
+    No two pools share an id. Ids stand as `Processes.gathered` joins what comes of pictures and tokens.
+    """
+    pixels, text = [], []
+    ids: list[list[torch.Tensor]] = [[] for _ in range(processes.count)]
     offset = 0
-    generator = torch.Generator().manual_seed(seed + step)
+    generator = torch.Generator().manual_seed((seed + step) * processes.count + processes.rank)
     for pool, size in pools:
         chosen = batch_indices(step, size, len(pool), seed, pool.pictures.device)
-        pixels.append(pool.varied(chosen, generator))
-        text.append(pool.tokens[chosen])
-        ids.append(pool.caption_ids[chosen] + offset)
+        parts = processes.parts(chosen)
+        mine = parts[processes.rank]
+        pixels.append(pool.varied(mine, generator))
+        text.append(pool.tokens[mine])
+        for of_one, part in zip(ids, parts, strict=True):
+            of_one.append(pool.caption_ids[part] + offset)
         offset += len(pool)
-    return torch.cat(pixels), torch.cat(text), torch.cat(ids)
+    return torch.cat(pixels), torch.cat(text), torch.cat([part for of_one in ids for part in of_one])
 
 
 def _normalised(pixels: torch.Tensor, processor: LlavaImageProcessorPil) -> torch.Tensor:

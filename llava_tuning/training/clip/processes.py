@@ -1,0 +1,66 @@
+"""A CLIP's step shared by several processes: each sees its part of a batch, all of them lose as one would."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+from torch.distributed.nn.functional import all_gather
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that torchrun started; one by itself where it started none."""
+
+    rank: int = 0
+    count: int = 1
+    device: str = "cpu"
+
+    @classmethod
+    def joined(cls) -> Processes:
+        """As torchrun's variables say; the processes meet here."""
+        cuda = torch.cuda.is_available()
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            return cls(device="cuda" if cuda else "cpu")
+        device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
+        if cuda:
+            torch.cuda.set_device(device)
+        if not distributed.is_initialized():
+            distributed.init_process_group("nccl" if cuda else "gloo")
+        return cls(distributed.get_rank(), distributed.get_world_size(), device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process shows progress and writes."""
+        return self.rank == 0
+
+    def parts(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """What each process takes of a batch whose length `count` divides."""
+        return [batch[rank :: self.count] for rank in range(self.count)]
+
+    def gathered(self, features: torch.Tensor) -> torch.Tensor:
+        """Rows of all processes; gradients go back to the process that a row is from, summed over all."""
+        return features if self.count == 1 else torch.cat(all_gather(features.contiguous()))
+
+    def mean_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Make the gradients of a loss that every process has over the whole batch those of one process.
+
+        A row's gradient was summed over as many losses as there are processes, so the mean is right.
+        """
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.count
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, mean in zip(gradients, flat.split(sizes), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.count > 1:
+            distributed.barrier()
