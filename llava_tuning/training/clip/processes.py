@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import distributed
-from torch.distributed.nn.functional import all_gather
 
 
 @dataclass(frozen=True)
@@ -42,14 +41,20 @@ class Processes:
         return [batch[rank :: self.count] for rank in range(self.count)]
 
     def gathered(self, features: torch.Tensor) -> torch.Tensor:
-        """Rows of all processes; gradients go back to the process that a row is from, summed over all."""
-        return features if self.count == 1 else torch.cat(all_gather(features.contiguous()))
+        """Rows of all processes, those of this one with a gradient: `count` times what its loss gives them.
+
+        Every process has the same loss over all rows, so the mean of the processes' gradients is then the
+        gradient that one process would have, of what they share (the temperature) too.
+        """
+        if self.count == 1:
+            return features
+        rows = [torch.empty_like(features) for _ in range(self.count)]
+        distributed.all_gather(rows, features.detach().contiguous())
+        rows[self.rank] = features + (self.count - 1) * (features - features.detach())
+        return torch.cat(rows)
 
     def mean_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Make the gradients of a loss that every process has over the whole batch those of one process.
-
-        A row's gradient was summed over as many losses as there are processes, so the mean is right.
-        """
+        """Give every process the mean of the processes' gradients."""
         if self.count == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
