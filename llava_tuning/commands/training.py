@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -97,6 +97,12 @@ def train_clip(
     epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 20,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures a step.")] = 256,
     lr: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 5e-4,
+    pooling: Annotated[
+        Literal["class", "patches"],
+        typer.Option(
+            help="What captions are compared with: class, as in CLIP, or patches, the mean of what LLaVA reads."
+        ),
+    ] = "class",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order and shifts.")] = 0,
     tokenizer: Annotated[
         str, typer.Option(help="Tokenizer directory for captions; SmolLM2's by default.")
@@ -125,6 +131,7 @@ def train_clip(
         seed=seed,
         everyday_share=everyday_share,
         held_out_style=hold_out,
+        pooling=pooling,
     )
     directory = smollm2_directory() if tokenizer == "smollm2" else Path(tokenizer)
     scores = run(pairs, out, directory, settings, resume, everyday)

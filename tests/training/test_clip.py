@@ -23,7 +23,7 @@ from llava_tuning.data.everyday.table import EverydayPicture, write_table
 from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, tokens_per_image
 from llava_tuning.models.tokenizer import load_tokenizer
-from llava_tuning.training.clip import pools, train
+from llava_tuning.training.clip import features, pools, train
 from llava_tuning.training.clip.settings import ClipSettings
 from llava_tuning.training.clip.state import STATE_FILE
 from llava_tuning.training.clip.train import contrastive_loss, train_clip
@@ -92,6 +92,31 @@ def test_resuming_gives_the_unbroken_runs_tower(
     expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_pooled_patches_learn_captions_where_llava_reads(
+    captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean of the patches before the last layer, which itself is left as it was."""
+    kept: list[torch.nn.Module] = []
+    monkeypatch.setattr(train, "save_tower", lambda out, model, *rest: kept.append(model))
+    settings = replace(SETTINGS, pooling="patches", epochs=60, lr=3e-3)
+    train_clip(captions, tmp_path, llm, settings)
+    train_clip(captions, tmp_path, llm, replace(settings, epochs=1))
+    learnt, begun = (model.eval().float() for model in kept)
+    last = [name for name in learnt.state_dict() if name.startswith("vision_model.encoder.layers.1.")]
+    same = {name: torch.equal(learnt.state_dict()[name], begun.state_dict()[name]) for name in last}
+    assert same and all(same.values())
+    tokenizer = load_tokenizer(llm, name="llm", remedy="")
+    pool = pools.record_pool(captions, train.picture_processor(SETTINGS.image_size), tokenizer)
+    pixels = train._normalised(pool.pictures.float() / 255, train.picture_processor(SETTINGS.image_size))
+    with torch.no_grad():
+        hidden = learnt.vision_model(pixels, output_hidden_states=True).hidden_states[-2]
+        seen = learnt.visual_projection(learnt.vision_model.post_layernorm(hidden[:, 1:].mean(1)))
+        said = features.caption_features(learnt, pool.tokens)
+    told = (functional.normalize(seen, dim=-1) @ said.T).argmax(1)
+    right = (pool.caption_ids[told] == pool.caption_ids).float().mean()
+    assert right > 0.7, right
 
 
 def test_processes_share_a_batch_and_learn_what_one_learns(data: Path, llm: Path, tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from transformers import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 
 from llava_tuning.errors import UserError
 
+Pooling = Literal["class", "patches"]  # what stands for a picture, see `features.picture_features`
 TEXT_LENGTH = 64  # tokens of a caption that the text side reads
 HEAD_WIDTH = 64  # of an attention head, as in every CLIP of OpenAI's
 
@@ -31,6 +32,7 @@ class ClipSettings:
     seed: int = 0
     everyday_share: float = 0.5  # of a batch, where everyday pictures are given beside records
     held_out_style: str | None = None  # of the everyday pictures: only scored
+    pooling: Pooling = "class"
 
 
 def check_settings(settings: ClipSettings) -> None:

@@ -25,9 +25,10 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from llava_tuning.errors import UserError
 from llava_tuning.models.precision import fast_dtype
 from llava_tuning.models.tokenizer import load_tokenizer
+from llava_tuning.training.clip.features import caption_features, picture_features
 from llava_tuning.training.clip.pools import Pool, batch_indices, everyday_pools, record_pool
 from llava_tuning.training.clip.processes import Processes
-from llava_tuning.training.clip.settings import ClipSettings, check_settings, clip_config
+from llava_tuning.training.clip.settings import ClipSettings, Pooling, check_settings, clip_config
 from llava_tuning.training.clip.state import resume_state, save_state, save_tower
 from llava_tuning.training.layers import COMPILED_FROM, can_compile
 from llava_tuning.training.places import check_place
@@ -95,7 +96,9 @@ def train_clip(
                 group["lr"] = settings.lr * _cosine(step, steps, settings.warmup_ratio)
             pixels, text, ids = _batch(pools, step, settings.seed, processes)
             with torch.autocast(kind, dtype=torch.bfloat16, enabled=autocast):
-                logits = _logits(model, _normalised(pixels, processor), text, processes)
+                seen = picture_features(model, _normalised(pixels, processor), settings.pooling)
+                said = caption_features(model, text)
+            logits = model.logit_scale.exp() * processes.gathered(seen) @ processes.gathered(said).T
             loss, accuracy = contrastive_loss(logits, ids)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -112,27 +115,18 @@ def train_clip(
             if due:
                 save_state(out, model, optimizer, step + 1, settings)
                 if held_out is not None:
-                    named = f"  held out {accuracy_by_name(model, held_out, processor):.1%}"
+                    named = f"  held out {accuracy_by_name(model, held_out, processor, settings.pooling):.1%}"
                 if not progress.console.is_terminal:  # a log has no bar
                     progress.console.print(f"step {step + 1:,} of {steps:,}  {state}{named}")
                 saved = time.monotonic()
     last = torch.stack([*history]).mean(0).tolist() if history else [math.nan] * 2
     scores = dict(zip(("loss", "retrieval_accuracy"), last, strict=True))
     if held_out is not None:
-        scores["held_out_accuracy"] = accuracy_by_name(model, held_out, processor)
+        scores["held_out_accuracy"] = accuracy_by_name(model, held_out, processor, settings.pooling)
     if processes.first:
         save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
     processes.wait()
     return scores
-
-
-def _logits(model: Any, pixels: torch.Tensor, text: torch.Tensor, processes: Processes) -> torch.Tensor:
-    """Likeness of each picture of the whole batch to each of its captions: float32 (batch, batch)."""
-    features = model.get_image_features(pixel_values=pixels), model.get_text_features(input_ids=text)
-    seen, said = (processes.gathered(functional.normalize(_embedded(f), dim=-1)) for f in features)
-    with torch.autocast(seen.device.type, enabled=False):
-        likeness: torch.Tensor = model.logit_scale.exp() * seen @ said.T
-    return likeness
 
 
 def contrastive_loss(logits: torch.Tensor, caption_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -150,17 +144,19 @@ def contrastive_loss(logits: torch.Tensor, caption_ids: torch.Tensor) -> tuple[t
 
 @torch.compiler.set_stance("force_eager")  # these batches have other shapes than those that train
 @torch.no_grad()
-def accuracy_by_name(model: Any, pool: Pool, processor: LlavaImageProcessorPil, batch: int = 500) -> float:
+def accuracy_by_name(
+    model: Any, pool: Pool, processor: LlavaImageProcessorPil, pooling: Pooling = "class", batch: int = 500
+) -> float:
     """Share of the drawings, on white, that the model gives the right one of the pool's captions."""
     model.eval()
     _, first = np.unique(pool.caption_ids.cpu().numpy(), return_index=True)
-    names = functional.normalize(_embedded(model.get_text_features(input_ids=pool.tokens[first])), dim=-1)
+    names = caption_features(model, pool.tokens[first])
     right = 0
     for begin in range(0, len(pool), batch):
         drawing = pool.pictures[begin : begin + batch].float() / 255
         pixels = drawing[:, :3] * drawing[:, 3:] + 1 - drawing[:, 3:]
-        seen = _embedded(model.get_image_features(pixel_values=_normalised(pixels, processor)))
-        found = (functional.normalize(seen, dim=-1) @ names.T).argmax(1)
+        seen = picture_features(model, _normalised(pixels, processor), pooling)
+        found = (seen @ names.T).argmax(1)
         right += int((found == pool.caption_ids[begin : begin + batch]).sum())
     model.train()
     return right / len(pool)
@@ -256,12 +252,6 @@ def _normalised(pixels: torch.Tensor, processor: LlavaImageProcessorPil) -> torc
 def _channels(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
     """(channels, 1, 1); kept, for a copy to the device in each step would keep a GPU waiting."""
     return torch.tensor(values, device=device)[:, None, None]
-
-
-def _embedded(features: Any) -> torch.Tensor:
-    """The embeddings, which newer versions of transformers return inside an output."""
-    found: torch.Tensor = getattr(features, "pooler_output", features)
-    return found.float()
 
 
 def _cosine(step: int, steps: int, warmup_ratio: float) -> float:
