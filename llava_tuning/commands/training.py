@@ -100,7 +100,7 @@ def train_clip(
     pooling: Annotated[
         Literal["class", "patches"],
         typer.Option(
-            help="What captions are compared with: class, as in CLIP, or patches, the mean of what LLaVA reads."
+            help="Captions are compared with: class, as in CLIP, or patches, the mean of what LLaVA reads."
         ),
     ] = "class",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, order and shifts.")] = 0,
