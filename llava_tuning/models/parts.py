@@ -68,7 +68,6 @@ def assemble_parts(parts: Path, base: Path, out: Path) -> None:
     model.to(torch.bfloat16)  # type: ignore[arg-type]  # transformers' wrapper hides `self`
     save_llava(model, processor, out)
     shutil.copyfile(parts / FILE_NAME, out / FILE_NAME)
-    json.loads((out / FILE_NAME).read_text())
 
 
 def average_parts(sources: Sequence[tuple[Path, float]], out: Path, base: Path | None = None) -> Average:

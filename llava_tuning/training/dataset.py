@@ -108,7 +108,8 @@ def read_samples(config: Config, only_some: bool) -> Samples:
         table = tokenize_records(rows, tokenizer, patches, config.max_length)
     else:
         table = prepared_tokens(config.data_path, tokenizer, patches, config.max_length)
-    return Samples(sample_lengths(table), list(table.with_format(None)["supervised"]))
+    plain = table.with_format(None)
+    return Samples(sample_lengths(table), list(plain["supervised"]), sum(plain["like_base"]))
 
 
 def _patches(vision_tower: str | None) -> int:

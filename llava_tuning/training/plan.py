@@ -29,6 +29,7 @@ class Samples:
 
     lengths: Sequence[int]
     supervised: Sequence[int]
+    like_base: int = 0  # how many of them are learnt like the base model answers
 
     @property
     def load(self) -> Load:
@@ -79,6 +80,7 @@ class Plan:
             f"{max(map(abs, self.samples.lengths)):,} at most",
             f"steps       {self.steps:,} of {size}"
             + (f" × {config.accumulative_counts} accumulated" if config.accumulative_counts > 1 else ""),
+            *self._like_base(),
             f"memory      {self._memory(config)}",
         ]
         if self.deepspeed:
@@ -87,6 +89,12 @@ class Plan:
             lines.append(f"card        {self._card(config, self.card)}")
         lines.append(f"GPU memory  {self._sizes(config)}")
         return "\n".join(lines)
+
+    def _like_base(self) -> list[str]:
+        if not self.samples.like_base:
+            return []
+        share = self.samples.like_base / len(self.samples.lengths)
+        return [f"like base   {share:.0%} of the records: read without the adapter too; times leave that out"]
 
     def memory_bytes(self, config: Config, recomputed: int | None = None) -> float:
         """Peak memory of a process; by default with as many layers recomputed as the config says."""

@@ -13,7 +13,8 @@ from exactness import assert_same, step_of
 from torch.nn import functional
 from xtuner.registry import BUILDER
 
-from llava_tuning.training.dataset import collate
+from llava_tuning.training.dataset import collate, read_samples
+from llava_tuning.training.plan import plan
 
 Sample = dict[str, Any]
 HEAD = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "lm_head"]}
@@ -31,6 +32,16 @@ def samples(data: Path, load_config: Callable[..., Any]) -> list[Sample]:
     config = load_config("lora", data_path=data / "marked.json")
     dataset: Any = BUILDER.build(config.train_dataloader.dataset)
     return [dataset[i] for i in range(4)]
+
+
+def test_a_dry_run_says_how_many_records_are_marked(
+    load_config: Callable[..., Any], data: Path, samples: list[Sample]
+) -> None:
+    for file, said in (("marked.json", True), ("mixed.json", False)):
+        config = load_config("lora", data_path=data / file)
+        found = read_samples(config, only_some=True)
+        told = plan(config, len(found.lengths), 1, found).describe(config)
+        assert ("like base   50% of the records" in told) == said, told
 
 
 def by_hand(model: Any, samples: list[Sample]) -> torch.Tensor:
