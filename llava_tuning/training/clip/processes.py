@@ -65,7 +65,8 @@ class Processes:
         for gradient, mean in zip(gradients, flat.split(sizes), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
-    def wait(self) -> None:
-        """Until all are here."""
+    def leave(self) -> None:
+        """Wait until all are here, then end the group."""
         if self.count > 1:
             distributed.barrier()
+            distributed.destroy_process_group()

@@ -125,7 +125,7 @@ def train_clip(
         scores["held_out_accuracy"] = accuracy_by_name(model, held_out, processor, settings.pooling)
     if processes.first:
         save_tower(out, model, processor, settings, scores, sum(len(pool) for pool, _ in pools))
-    processes.wait()
+    processes.leave()
     return scores
 
 
