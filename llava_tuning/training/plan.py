@@ -80,7 +80,7 @@ class Plan:
             f"{max(map(abs, self.samples.lengths)):,} at most",
             f"steps       {self.steps:,} of {size}"
             + (f" × {config.accumulative_counts} accumulated" if config.accumulative_counts > 1 else ""),
-            *self._like_base(),
+            *self._like_base(config),
             f"memory      {self._memory(config)}",
         ]
         if self.deepspeed:
@@ -90,11 +90,13 @@ class Plan:
         lines.append(f"GPU memory  {self._sizes(config)}")
         return "\n".join(lines)
 
-    def _like_base(self) -> list[str]:
-        if not self.samples.like_base:
+    def _like_base(self, config: Config) -> list[str]:
+        if not self.samples.like_base or config.llm_lora is None:  # without an adapter they are as any other
             return []
         share = self.samples.like_base / len(self.samples.lengths)
-        return [f"like base   {share:.0%} of the records: read without the adapter too; times leave that out"]
+        return [
+            f"like base   {share:.0%} of the records: read without the adapter too; estimates leave that out"
+        ]
 
     def memory_bytes(self, config: Config, recomputed: int | None = None) -> float:
         """Peak memory of a process; by default with as many layers recomputed as the config says."""

@@ -1,4 +1,4 @@
-"""Train a small CLIP, unvaried, in float32, by as many processes as torchrun starts: OUT DATA TOKENIZER."""
+"""Train a small CLIP, unvaried, in float32, by processes of torchrun: OUT DATA TOKENIZER EVERYDAY."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SETTINGS = ClipSettings(image_size=32, patch_size=8, width=32, layers=2, heads=2
 
 
 def main() -> None:
-    out, data, tokenizer = map(Path, sys.argv[1:])
+    out, data, tokenizer, everyday = map(Path, sys.argv[1:])
     train.fast_dtype = lambda device: torch.float32
-    pools.Pool.varied = lambda pool, chosen, generator: pool.pictures[chosen].float() / 255
-    train.train_clip([(data / "pretrain.json", data)], out, tokenizer, SETTINGS)
+    pools.Pool.varied = lambda pool, chosen, generator: pool.pictures[chosen][:, :3].float() / 255
+    train.train_clip([(data / "pretrain.json", data)], out, tokenizer, SETTINGS, everyday=everyday)
 
 
 if __name__ == "__main__":

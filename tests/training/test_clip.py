@@ -24,7 +24,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor, tokens_per_image
 from llava_tuning.models.tokenizer import load_tokenizer
 from llava_tuning.training.clip import features, pools, train
-from llava_tuning.training.clip.settings import ClipSettings
+from llava_tuning.training.clip.settings import ClipSettings, Pooling
 from llava_tuning.training.clip.state import STATE_FILE
 from llava_tuning.training.clip.train import contrastive_loss, train_clip
 from llava_tuning.training.model import load_vision_tower
@@ -119,28 +119,12 @@ def test_pooled_patches_learn_captions_where_llava_reads(
     assert right > 0.7, right
 
 
-def test_processes_share_a_batch_and_learn_what_one_learns(data: Path, llm: Path, tmp_path: Path) -> None:
-    """Each tells its pictures from the captions of all, in every step."""
-    script = str(Path(clip_in_parts.__file__))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
-    for name, start in (("one", []), ("two", torchrun)):
-        command = [sys.executable, *start, script, str(tmp_path / name), str(data), str(llm)]
-        subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True)
-    one, two = (json.loads((tmp_path / name / "train_clip.json").read_text()) for name in ("one", "two"))
-    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
-    assert two["settings"] == one["settings"] and two["pictures"] == one["pictures"]
-    expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
-    for name, weight in expected.items():  # saved in bfloat16; keys' biases have no gradient but rounding
-        torch.testing.assert_close(found[name], weight, rtol=1e-2, atol=2e-4)
-
-
-def test_a_batch_is_not_shared_by_more_processes_than_pictures(
+def test_processes_that_do_not_divide_a_batch_are_told(
     captions: list[tuple[Path, Path]], llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train.Processes, "joined", lambda: train.Processes(count=5))
+    monkeypatch.setattr(train.Processes, "joined", lambda: train.Processes(count=3))
     with pytest.raises(
-        UserError, match="5 processes cannot share a batch; start fewer, or raise --batch-size"
+        UserError, match="3 processes cannot share 4 pictures of a batch evenly; start as many"
     ):
         train_clip(captions, tmp_path, llm, SETTINGS)
 
@@ -241,10 +225,11 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("pooling", ["class", "patches"])
 def test_names_are_learnt_in_one_style_and_found_in_another(
-    drawings: Path, llm: Path, tmp_path: Path
+    pooling: Pooling, drawings: Path, llm: Path, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, epochs=150, lr=3e-3, held_out_style="outlined")
+    settings = replace(SETTINGS, epochs=150, lr=3e-3, held_out_style="outlined", pooling=pooling)
     scores = train_clip([], tmp_path / "tower", llm, settings, everyday=drawings)
     assert scores["held_out_accuracy"] == 1
     about = json.loads((tmp_path / "tower" / "train_clip.json").read_text())
@@ -317,3 +302,21 @@ def test_a_style_that_is_not_there_is_told(drawings: Path, llm: Path, tmp_path: 
         train_clip([], tmp_path, llm, SETTINGS)
     with pytest.raises(UserError, match=r"--everyday-share 1\.5"):
         train_clip([], tmp_path, llm, replace(SETTINGS, everyday_share=1.5), everyday=drawings)
+
+
+def test_processes_share_a_batch_and_learn_what_one_learns(
+    data: Path, drawings: Path, llm: Path, tmp_path: Path
+) -> None:
+    """Each tells its pictures, of records and everyday ones, from the captions of all, in every step."""
+    script = str(Path(clip_in_parts.__file__))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    for name, start in (("one", []), ("two", torchrun)):
+        command = [sys.executable, *start, script, *map(str, (tmp_path / name, data, llm, drawings))]
+        subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True)
+    one, two = (json.loads((tmp_path / name / "train_clip.json").read_text()) for name in ("one", "two"))
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert two["settings"] == one["settings"] and two["pictures"] == one["pictures"]
+    expected, found = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, weight in expected.items():  # saved in bfloat16; keys' biases have no gradient but rounding
+        torch.testing.assert_close(found[name], weight, rtol=1e-2, atol=2e-4)

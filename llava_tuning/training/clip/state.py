@@ -35,7 +35,7 @@ def resume_state(
         raise UserError(f"--resume: {out} holds no {STATE_FILE}; start without --resume")
     try:
         state = torch.load(out / STATE_FILE, map_location=device, weights_only=True)
-        before: dict[str, Any] = state["settings"]
+        before: dict[str, Any] = {"pooling": "class", **state["settings"]}  # states of before it existed
     except Exception as error:  # torch and pickle raise many kinds for damaged files
         reason = str(error).partition("\n")[0][:200]
         raise UserError(

@@ -145,7 +145,7 @@ def contrastive_loss(logits: torch.Tensor, caption_ids: torch.Tensor) -> tuple[t
 @torch.compiler.set_stance("force_eager")  # these batches have other shapes than those that train
 @torch.no_grad()
 def accuracy_by_name(
-    model: Any, pool: Pool, processor: LlavaImageProcessorPil, pooling: Pooling = "class", batch: int = 500
+    model: Any, pool: Pool, processor: LlavaImageProcessorPil, pooling: Pooling, batch: int = 500
 ) -> float:
     """Share of the drawings, on white, that the model gives the right one of the pool's captions."""
     model.eval()
@@ -199,7 +199,7 @@ def _pools(
     """Each pool with its pictures in a step, the one whose passes are counted first; and what is held out.
 
     Raises:
-        UserError: nothing to train on, or fewer pictures in a step than processes.
+        UserError: nothing to train on, or processes that do not divide the pictures of a step.
     """
     found: list[tuple[Pool, int]] = []
     held_out = None
@@ -213,9 +213,13 @@ def _pools(
         found.append((pool, max(1, min(round(share * settings.batch_size), len(pool)))))
     if not found:
         raise UserError("nothing to train on; give files of records, or --everyday FOLDER, or both")
-    if any(size < processes for _, size in found):
-        raise UserError(f"{processes} processes cannot share a batch; start fewer, or raise --batch-size")
-    return [(pool, size - size % processes) for pool, size in found], held_out
+    uneven = [str(size) for _, size in found if size % processes]
+    if uneven:  # a part left out would make another run, also of one that is resumed
+        raise UserError(
+            f"{processes} processes cannot share {' and '.join(uneven)} pictures of a batch evenly; start as "
+            "many as divide that, or choose --batch-size and --everyday-share for them"
+        )
+    return found, held_out
 
 
 def _batch(
