@@ -91,7 +91,8 @@ class Plan:
         return "\n".join(lines)
 
     def _like_base(self, config: Config) -> list[str]:
-        if not self.samples.like_base or config.llm_lora is None:  # without an adapter they are as any other
+        # Without an adapter, and in ZeRO-3, such records are learnt as any other.
+        if not self.samples.like_base or config.llm_lora is None or self.deepspeed:
             return []
         share = self.samples.like_base / len(self.samples.lengths)
         return [

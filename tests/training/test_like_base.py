@@ -42,6 +42,7 @@ def test_a_dry_run_says_how_many_records_are_marked(
         found = read_samples(config, only_some=True)
         told = plan(config, len(found.lengths), 1, found).describe(config)
         assert ("like base   50% of the records" in told) == said, told
+        assert "like base" not in plan(config, 4, 1, found, deepspeed=True).describe(config)
         full = load_config("full", data_path=data / file)  # there is no adapter to leave out
         assert "like base" not in plan(full, len(found.lengths), 1, found).describe(full)
 
