@@ -1,13 +1,14 @@
 """The loss of XTuner's own step and of ours over the same batches, in the same order, from the same weights.
 
-    llava-tuning data scenes --out data/scenes --count 13500 --size 96
+    llava-tuning data scenes --out data/scenes --count 13500 --size 112
     python -m benchmarks.loss_curves --data data/scenes [--steps 200] [--starts 3]
 
 Both stages on the embedded model and drawn scenes, none seen twice: stage 1 trains the projector on captions,
 from several random ones; stage 2, from a projector that XTuner trained, LoRA on conversations, from several
 random adapters, without dropout, whose random numbers would differ. Training amplifies rounding, so XTuner in
-float32 beside XTuner in float16 shows how far two runs of the same mathematics come apart. What each has
-trained is then given to XTuner's model in float32, for its loss on scenes that no run saw. Writes
+float32 beside XTuner in float16 shows how far two runs of the same mathematics come apart. XTuner's float16
+finds the scale of its loss by skipping updates; "scale settled" begins with one that it need not lower. What
+each has trained is then given to XTuner's model in float32, for its loss on scenes that no run saw. Writes
 benchmarks/results/loss_curves.json and .png; runs that are in the file already are not made again.
 """
 
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -43,12 +46,14 @@ STAGES = {
 }
 SUBJECTS: dict[str, tuple[type, dict[str, Any]]] = {
     "XTuner": (XTuner, {}),
+    "XTuner, scale settled": (XTuner, {"loss_scale": {"init_scale": 8192.0}}),
     "XTuner, float32": (XTuner, {"amp": False}),
     "ours, float32": (Ours, {"without": "compiled layers"}),
     "ours": (Ours, {"frozen_fp8": "backward"}),
     "ours, no float8": (Ours, {}),
     "ours, float8 both ways": (Ours, {"frozen_fp8": True}),
 }
+REFERENCES = ("XTuner", "XTuner, scale settled")
 SMOOTHING = 20  # steps of the moving average
 HELD_OUT = 8  # batches
 PROJECTOR_SEED = 3  # of the first start
@@ -91,6 +96,14 @@ def losses(
     return found, trained
 
 
+def skipped_updates(subject: Any) -> int:
+    """How often the loss's scale was halved, each time in place of an update."""
+    scaler = getattr(subject.optimizer, "loss_scaler", None)
+    if scaler is None:
+        return 0
+    return round(math.log2(scaler._init_scale / scaler.get_scale()))
+
+
 @torch.no_grad()
 def held_out_loss(judge: XTuner, trained: dict[str, torch.Tensor], data: list[Batch]) -> float:
     """Mean loss over `data` of XTuner's model in float32 with the trained weights."""
@@ -110,13 +123,15 @@ def smooth(values: list[float]) -> list[float]:
     return means
 
 
-def of(runs: list[dict[str, Any]], stage: str) -> dict[str, dict[int, list[float]]]:
-    """Each subject's smoothed curves of one stage, by start, where XTuner's own was run from it too."""
+def of(
+    runs: list[dict[str, Any]], stage: str, against: str = REFERENCES[0]
+) -> dict[str, dict[int, list[float]]]:
+    """Each subject's smoothed curves of one stage, by start, where `against` was run from it too."""
     curves: dict[str, dict[int, list[float]]] = {}
     for run in runs:
         if run["stage"] == stage:
             curves.setdefault(run["subject"], {})[run["start"]] = smooth(run["losses"])
-    reference = curves.get("XTuner", {})
+    reference = curves.get(against, {})
     shared = {
         n: {start: c for start, c in sorted(of_n.items()) if start in reference} for n, of_n in curves.items()
     }
@@ -138,7 +153,11 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
     stages = [stage for stage in STAGES if of(runs, stage)]
     figure, grid = pyplot.subplots(2, len(stages), figsize=(5.5 * len(stages), 7), dpi=100, squeeze=False)
     colours = dict(
-        zip(SUBJECTS, ("#c0392b", "#e59866", "#85c1e9", "#1f4e8c", "#8e44ad", "#27ae60"), strict=True)
+        zip(
+            SUBJECTS,
+            ("#c0392b", "#d4ac0d", "#e59866", "#85c1e9", "#1f4e8c", "#8e44ad", "#27ae60"),
+            strict=True,
+        )
     )
     for column, stage in enumerate(stages):
         curves = of(runs, stage)
@@ -165,18 +184,19 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
 def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """How far the smoothed means over all starts lie from XTuner's, as shares of its loss."""
     apart = []
-    for stage in STAGES:
-        curves = of(runs, stage)
+    for stage, against in itertools.product(STAGES, REFERENCES):
+        curves = of(runs, stage, against)
         for name, lines in curves.items():
-            if name == "XTuner":
+            if name == against:
                 continue
-            reference = [curves["XTuner"][start] for start in lines]
+            reference = [curves[against][start] for start in lines]
             off = mean(lines.values()) / mean(reference) - 1
             single = [mean([a]) / mean([b]) - 1 for a, b in zip(lines.values(), reference, strict=True)]
             apart.append(
                 {
                     "stage": stage,
                     "subject": name,
+                    "off": against,
                     "starts": len(lines),
                     "at_most": round(float(off.abs().max()), 5),
                     "mean": round(float(off.abs().mean()), 5),
@@ -186,7 +206,7 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             )
             print(
                 f"{stage}: {name}, {len(lines)} starts: at most {off.abs().max():.2%}, on average "
-                f"{off.abs().mean():.2%}, in the end {off[-1]:+.2%} off XTuner"
+                f"{off.abs().mean():.2%}, in the end {off[-1]:+.2%} off {against}"
             )
     return apart
 
@@ -228,7 +248,9 @@ def main() -> None:
         data = batches(arguments.data, stage, weights, arguments.batch, arguments.steps + HELD_OUT)
         for start in range(arguments.from_start, arguments.starts):
             for name in arguments.subjects.split(";"):
-                if device == "cpu" and (name == "XTuner, float32" or "float8" in name):
+                if device == "cpu" and (
+                    name in ("XTuner, scale settled", "XTuner, float32") or "float8" in name
+                ):
                     continue  # XTuner computes in float32 there anyway, and float8 pays on GPUs alone
                 key = {"stage": stage, "subject": name, "start": start}
                 if any(all(run[k] == v for k, v in key.items()) for run in runs):
@@ -241,13 +263,14 @@ def main() -> None:
                 subject = build(replace(shapes, dtype=dtype), task, device, **options)
                 begin = PROJECTOR_SEED + start if stage == "pretrain" else load_file(start_of_stage_2)
                 found, trained = losses(subject, data[:-HELD_OUT], begin)
+                skipped = skipped_updates(subject)
                 del subject
                 gc.collect()
                 torch._dynamo.reset()
                 judge = XTuner(shapes, task, device, amp=False)
                 judge.model.eval()
                 held_out = round(held_out_loss(judge, trained, data[-HELD_OUT:]), 5)
-                runs.append({**key, **origin, "held_out": held_out, "losses": found})
+                runs.append({**key, **origin, "skipped": skipped, "held_out": held_out, "losses": found})
                 print(stage, name, start, [round(v, 4) for v in smooth(found)[::20]], held_out, flush=True)
                 if stage == "pretrain" and name == "XTuner" and start == 0:
                     projector = {n.removeprefix("projector."): w for n, w in trained.items()}

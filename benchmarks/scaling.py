@@ -6,7 +6,8 @@ Each run is the command that a user types: the project's config, a folder of JPE
 like LLaVA's, workers that read them, the loop with its log. Weights are random, of InternLM2-Chat's and CLIP
 ViT-L/14-336's shapes. A GPU gets the same batch whatever their number; efficiency is the samples/s of a GPU
 against those of the run on one. A run is ended after a number of steps; its first ones, which compile, and
-steps that took five times the median do not count. Without a GPU, processes on the CPU take their place.
+steps that took five times the median do not count (all are in the file). Without a GPU, processes on the CPU
+take their place.
 
 With --together, runs that fit on the machine's GPUs beside each other are made at the same time. Writes
 benchmarks/results/scaling_HARDWARE.json as it goes; runs that it holds already are not made again.
@@ -39,7 +40,6 @@ from benchmarks.train.report import environment  # noqa: E402
 from benchmarks.train.shapes import SHAPES  # noqa: E402
 
 PICTURES, RECORDS = 2500, 16000  # so many that no epoch ends within a run on eight GPUs
-WARM_UP = 16  # steps that compile, and those after them
 OUTLIER = 5  # times the median
 
 
@@ -134,19 +134,20 @@ class Run:
         subprocess.run(["pkill", "-KILL", "-f", str(self.folder)], check=False)
         self.log.close()
 
-    def wait(self, steps: int, patience: float) -> dict[str, Any]:
+    def wait(self, warm_up: int, steps: int, patience: float) -> dict[str, Any]:
         """Let it make its steps, end it, and say how fast it was; or `error`, with its output's end."""
         while self.process.poll() is None and time.monotonic() - self.started < patience:
-            if len(self.rows()) >= WARM_UP + steps:
+            if len(self.rows()) >= warm_up + steps:
                 break
             time.sleep(0.5)
-        rows = self.rows()[WARM_UP : WARM_UP + steps]
+        made = self.rows()
+        rows = made[warm_up : warm_up + steps]
         took = time.monotonic() - self.started
         self.end()
         found = {"task": self.name, "gpus": len(self.gpus), "command": self.command, "run_s": round(took, 1)}
         if len(rows) < min(steps, 8):
             tail = (self.folder / "output.log").read_text(errors="replace")[-1500:]
-            return {**found, "error": f"{len(rows)} steps after the first {WARM_UP} in {took:.0f} s: {tail}"}
+            return {**found, "error": f"{len(rows)} steps after the first {warm_up} in {took:.0f} s: {tail}"}
         typical = statistics.median(row["seconds"] for row in rows)
         counted = [row for row in rows if row["seconds"] < OUTLIER * typical]
         seconds = sum(row["seconds"] for row in counted)
@@ -154,6 +155,7 @@ class Run:
         return {
             **found,
             "steps": len(counted),
+            "warm_up": warm_up,
             "left_out": len(rows) - len(counted),
             "samples_per_s": round(per_second, 2),
             "samples_per_s_and_gpu": round(per_second / len(self.gpus), 2),
@@ -162,6 +164,8 @@ class Run:
             "waited": round(sum(row["waited"] for row in counted) / seconds, 4),
             "peak_gib": rows[-1]["memory_gib"],
             "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
+            "step_s": [round(row["seconds"], 4) for row in made],
+            "losses": [round(row["loss"], 4) for row in made],
         }
 
 
@@ -210,6 +214,7 @@ def main() -> None:
     parser.add_argument("--gpus", default="1,2,4", help="numbers of GPUs, the order in which they are tried")
     parser.add_argument("--tasks", default="pretrain,lora,full")
     parser.add_argument("--steps", type=int, default=40, help="measured steps of a run")
+    parser.add_argument("--warm-up", type=int, default=16, help="steps before those, which compile")
     parser.add_argument("--together", action="store_true")
     parser.add_argument("--patience", type=float, default=300, help="seconds after which a run is ended")
     parser.add_argument("--work", type=Path, default=Path("work_dirs/scaling"))
@@ -222,7 +227,8 @@ def main() -> None:
     pictures, records = (40, 200) if arguments.shapes == "tiny" else (PICTURES, RECORDS)
     write_pictures(arguments.work, pictures)
     for stage in ("pretrain", "finetune"):
-        write_records(arguments.work / f"{stage}.json", stage, records, pictures)
+        if not (path := arguments.work / f"{stage}.json").exists():  # another call's runs may be reading it
+            write_records(path, stage, records, pictures)
     counts = [int(word) for word in arguments.gpus.split(",")]
     available = torch.cuda.device_count() or max(counts)
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
@@ -240,7 +246,7 @@ def main() -> None:
         beside = [f"{run.name} on {len(run.gpus)}" for run in runs]
         try:
             for i, run in enumerate(runs):
-                found = run.wait(arguments.steps, arguments.patience)
+                found = run.wait(arguments.warm_up, arguments.steps, arguments.patience)
                 row = {**found, "date": circumstances["date"], "beside": beside[:i] + beside[i + 1 :]}
                 kept = [r for r in result["rows"] if (r["task"], r["gpus"]) != (row["task"], row["gpus"])]
                 result["rows"] = [*kept, row]

@@ -139,11 +139,17 @@ class XTuner:
     """`LLaVAModel` of XTuner 0.2.0 with the settings of its own configs: float16 AMP, checkpointing, padding.
 
     Full finetuning, which XTuner runs under DeepSpeed, has float32 weights here, since float16 ones cannot be
-    unscaled. `amp=False` computes all in float32.
+    unscaled. `amp=False` computes all in float32; `loss_scale` is mmengine's.
     """
 
     def __init__(
-        self, shapes: Shapes, task: Task, device: str, checkpointing: bool = True, amp: bool = True
+        self,
+        shapes: Shapes,
+        task: Task,
+        device: str,
+        checkpointing: bool = True,
+        amp: bool = True,
+        loss_scale: Any = "dynamic",
     ) -> None:
         half = device == "cuda" and amp
         if task.four_bit:
@@ -160,7 +166,7 @@ class XTuner:
         clip = {"max_norm": 1.0, "error_if_nonfinite": False}
         optimizer = adamw(self.model, task, fused=False)
         self.optimizer: OptimWrapper = (
-            AmpOptimWrapper(optimizer=optimizer, clip_grad=clip, loss_scale="dynamic", dtype="float16")
+            AmpOptimWrapper(optimizer=optimizer, clip_grad=clip, loss_scale=loss_scale, dtype="float16")
             if half
             else OptimWrapper(optimizer, clip_grad=clip)
         )
