@@ -90,13 +90,25 @@ def compiled(step: Step, adapted: bool = False) -> Step:
     """
     if not can_compile():
         return step
-    torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
+    _compile_once()
     if not adapted:
         return torch.compile(step, dynamic=True)
     if not _starts_from_cpp():
         return step
     # Adapters' many small kernels take longer to start one by one from Python than to run.
     return torch.compile(step, dynamic=True, options={"cpp_wrapper": True, "combo_kernels": True})
+
+
+def _compile_once() -> None:
+    """Whatever would have the compiler start again on layers that it has compiled."""
+    torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
+    # A length that happens to be the model's width would be taken for it, and so for a constant: samples of
+    # 2,048 tokens, which come first, in a model that is 2,048 wide.
+    torch.fx.experimental._config.use_duck_shape = False
+    # Code is compiled for a number of CPU threads. Pinning memory sets it to one for threads that start
+    # later, such as those of the backward pass, which computes layers again: here it is one from the start.
+    if torch.cuda.is_available():
+        torch.set_num_threads(1)
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from exactness import assert_same, step_of
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn import functional
 
-from llava_tuning.training import attention, language_model, layers
+from llava_tuning.training import attention, layers
+from llava_tuning.training import dataset as dataset_module
 from llava_tuning.training.dataset import collate
 
 # Rows of other lengths: samples alike (then attention is padded) and not, with and without text.
@@ -35,7 +36,7 @@ def masked(
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Layers are compiled in one graph each, without generating code; each adds an entry."""
     found: list[int] = []
 
@@ -43,15 +44,19 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(len(graph.graph.nodes))
         return aot_eager(graph, inputs)
 
-    steps: dict[Any, Any] = {}
+    compile_ = torch.compile
 
-    def compiled(step: Any, adapted: bool) -> Any:
-        return steps.setdefault(step, torch.compile(step, dynamic=True, fullgraph=True, backend=backend))
+    def without_code(step: Any, dynamic: bool, **_: Any) -> Any:
+        return compile_(step, dynamic=dynamic, fullgraph=True, backend=backend)
 
     torch._dynamo.reset()
-    monkeypatch.setattr(language_model, "compiled", compiled)
+    layers.compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", without_code)
+    monkeypatch.setattr(layers, "can_compile", lambda: True)
+    monkeypatch.setattr(layers, "_starts_from_cpp", lambda: True)
     monkeypatch.setattr(attention, "_each_sample", masked)
-    return found
+    yield found
+    layers.compiled.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -81,17 +86,37 @@ def test_compiling_changes_nothing_and_happens_once(
     assert graphs and counts[1] == counts[-1]  # both layouts have come up by the second row
 
 
+def test_samples_as_long_as_the_model_is_wide_are_compiled_for_all_lengths(
+    build: Callable[..., Any], graphs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_module, "LENGTH_MULTIPLE", 8)  # the small model is 32 wide
+    model = build("lora", False, max_steps=2000)
+    counts = []
+    for length in (model.language_model().config.hidden_size, 48, 24):
+        ids = torch.arange(3, 3 + length)
+        row = collate([{"input_ids": ids, "labels": ids}] * 3)["data"]
+        assert row["padded_grid"].shape == (3, length)
+        step_of(model, model(row)["loss"])
+        counts.append(len(graphs))
+    assert graphs and counts[0] == counts[-1]
+
+
 def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
         return hidden
 
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     layers.compiled.cache_clear()
-    assert layers.compiled(step) is step
+    assert layers.compiled(step) is step and not threads
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CC", "gcc")
     layers.compiled.cache_clear()
     assert layers.compiled(step) is not step
+    assert threads == [
+        1
+    ]  # as the backward pass's threads have it, or what they compute again is compiled again
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
     layers.compiled.cache_clear()
@@ -115,6 +140,7 @@ def test_adapters_kernels_start_from_cpp_where_that_can_be_built(
         return step
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
     monkeypatch.setattr(torch, "compile", compile_)
     monkeypatch.setenv("CC", "gcc")
