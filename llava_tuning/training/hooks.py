@@ -16,6 +16,7 @@ import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.utils import IMAGE_TOKEN_INDEX
 
 from llava_tuning.errors import UserError
@@ -30,7 +31,8 @@ from llava_tuning.training.quiet import set_console_level
 class SampleAnswersHook(Hook):
     """Greedy answers to fixed questions before training, every N steps and at the end.
 
-    They go to the log and to `samples.jsonl` (step, image, question, answer) in the work directory.
+    They go to the log and to `samples.jsonl` (step, image, question, answer) in the work directory. Under
+    ZeRO-3 on several processes there are none: the first process has but its share of the weights.
     """
 
     priority = "LOW"
@@ -51,6 +53,8 @@ class SampleAnswersHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if is_main_process():
             keep_rows(Path(runner.work_dir) / SAMPLES_FILE, before=runner.iter)
+            if self.questions and _spreads_weights():
+                runner.logger.warning("ZeRO-3 on several processes: no sample answers while it trains")
         self._sample(runner, runner.iter)
 
     def after_train_iter(
@@ -61,7 +65,7 @@ class SampleAnswersHook(Hook):
             self._sample(runner, step)
 
     def _sample(self, runner: Runner, step: int) -> None:
-        if not is_main_process():
+        if not is_main_process() or _spreads_weights():
             return
         model = getattr(runner.model, "module", runner.model)
         dataset = runner.train_dataloader.dataset
@@ -74,6 +78,11 @@ class SampleAnswersHook(Hook):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 runner.logger.info(f"step {step} | {image or 'no picture'} | {question} | {answer}")
         model.train(was_training)
+
+
+def _spreads_weights() -> bool:
+    """Whether one process alone cannot answer, and would wait for the others for ever."""
+    return get_world_size() > 1 and is_deepspeed_zero3_enabled()
 
 
 @torch.no_grad()

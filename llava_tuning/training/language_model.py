@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.model import BaseDataPreprocessor, BaseModel
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -111,6 +112,8 @@ class LanguageModelStep(BaseModel):
             convert_swiglu(layers)
         if frozen_fp8 in (True, "backward"):
             convert_frozen(layers, backward_only=frozen_fp8 == "backward")
+        if is_deepspeed_zero3_enabled():
+            place_buffers(self, torch.device(get_device()))
         self.register_load_state_dict_post_hook(_miss_only_what_trains)
 
     def language_model(self) -> LlamaForCausalLM:
@@ -242,6 +245,14 @@ class LanguageModelStep(BaseModel):
     def _gradients_to_come(self) -> int:
         """Bytes of the gradients that this step's backward pass will add; AdamW's state comes after it."""
         return 4 * sum(w.numel() for w in self._trained if w.grad is None)
+
+
+def place_buffers(model: nn.Module, device: torch.device) -> None:
+    """Move what a model holds besides its weights: ZeRO-3 brings these to the GPU, and leaves the rest."""
+    for module in model.modules():
+        for name, value in module._buffers.items():
+            if value is not None and value.device != device:
+                module._buffers[name] = value.to(device)
 
 
 def _as_autocast(hidden: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from transformers import CLIPVisionModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model import LLaVAModel
@@ -147,6 +148,19 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         patches = hidden[:, 1:]  # the class token is dropped
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
 
+    def _idle_features(self) -> torch.Tensor:
+        """Of no picture: what a batch of text computes so that no process waits for it.
+
+        The projector, for its gradient; under ZeRO-3, which gathers weights from all at once, the tower too.
+        """
+        if is_deepspeed_zero3_enabled():
+            config = self._tower().config
+            blank = torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8)
+            return self.picture_features(blank.to(get_device()))
+        first: Any = self.projector.model[0]
+        features: torch.Tensor = self.projector(first.weight.new_zeros(1, 1, first.in_features))
+        return features
+
     def embed(
         self,
         input_ids: torch.Tensor,
@@ -160,9 +174,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         words = input_ids.clamp(min=0)  # IMAGE_TOKEN_INDEX is negative
         embeds = self.language_model().get_input_embeddings()(words)
         if pixel_values is None:
-            # Text only: the projector still takes part, so that no process waits for its gradient.
-            idle = self.projector.model[0].weight.new_zeros(1, 1, self.projector.model[0].in_features)
-            return embeds + 0.0 * self.projector(idle).sum().to(embeds.dtype)
+            return embeds + 0.0 * self._idle_features().sum().to(embeds.dtype)
         if picture_positions is None:
             picture_positions = (input_ids[0] == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
         features = self.picture_features(pixel_values).to(embeds.dtype)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 Mode = bool | Literal["auto"]
 LAYERS_OF_WORK = 3  # what the backward pass of one layer holds besides, in layers' activations
@@ -27,13 +28,14 @@ class Recompute:
 
     Args:
         mode: True recomputes every layer, False none, "auto" decides anew for every step from the bytes that
-            the step's first layer kept. "auto" needs a GPU; elsewhere it is False.
+            the step's first layer kept. "auto" needs a GPU; elsewhere it is False. Under ZeRO-3 it is True:
+            processes gather each layer's weights together, and so have to compute the same layers again.
         limit: bytes that the process may use; None for 94 % of what the GPU has free for it.
         share: of the memory left, what this stack may take.
     """
 
     def __init__(self, mode: Mode, limit: int | None = None, share: float = 1.0) -> None:
-        self.mode = mode
+        self.mode = True if mode == "auto" and is_deepspeed_zero3_enabled() else mode
         self.limit = limit
         self.share = share
         self.recomputed = 0  # layers in the last step

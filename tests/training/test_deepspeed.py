@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ import torch
 from llava_tuning.errors import UserError
 from llava_tuning.models.provenance import hash_file
 from llava_tuning.training import checkpoint as checkpoints
-from llava_tuning.training import launch
+from llava_tuning.training import hooks, language_model, launch, recompute
+from llava_tuning.training import model as models
 from llava_tuning.training.checkpoint import read_weights
+from llava_tuning.training.dataset import collate
 from llava_tuning.training.export import _checkpoint_hashes, export
 from llava_tuning.training.launch import latest_checkpoint
 
@@ -100,3 +103,54 @@ def test_a_real_run_is_exported(start: Callable[..., int], data: Path, tmp_path:
     assert start("pretrain", run, options, data_path=data / "pretrain.json", max_steps=2) == 0
     assert (run / "iter_2.pth").is_dir()
     assert export(run, tmp_path / "model").merged_difference < 1e-4
+
+
+def test_under_zero3_buffers_go_where_the_weights_will_be(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_model, "is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr(language_model, "get_device", lambda: "meta")
+    model = build("vision_lora", False)
+    assert {value.device.type for value in model.buffers()} == {"meta"}
+    assert {value.device.type for value in model.parameters()} == {"cpu"}  # DeepSpeed spreads these
+
+
+def test_under_zero3_a_batch_of_text_runs_the_vision_tower_too(
+    build: Callable[..., Any], dataset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = collate([dataset[0], dataset[11]])["data"]
+    assert "pixel_values" not in row
+    model = build("full", False)
+    expected = model(row)["loss"]
+    ran: list[int] = []
+    model.visual_encoder.register_forward_hook(lambda *_: ran.append(1))
+    for layer in model._tower().encoder.layers:
+        layer.register_forward_hook(lambda *_: ran.append(1))
+    model(row)
+    assert not ran
+    monkeypatch.setattr(models, "is_deepspeed_zero3_enabled", lambda: True)
+    found = model(row)["loss"]
+    assert ran  # else a process with pictures would wait for this one to gather the tower's weights
+    torch.testing.assert_close(found, expected)
+
+
+def test_under_zero3_all_processes_compute_the_same_layers_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert recompute.Recompute("auto").mode == "auto"
+    monkeypatch.setattr(recompute, "is_deepspeed_zero3_enabled", lambda: True)
+    assert recompute.Recompute("auto").mode is True
+    assert recompute.Recompute(False).mode is False
+
+
+def test_under_zero3_one_process_does_not_answer_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    runner: Any = SimpleNamespace(work_dir=str(tmp_path), iter=0, logger=SimpleNamespace(warning=said.append))
+    (tmp_path / "samples.jsonl").touch()
+    monkeypatch.setattr(hooks, "get_world_size", lambda: 2)
+    hook = hooks.SampleAnswersHook(1, ["What is it?"])
+    with pytest.raises(AttributeError, match="model"):  # without ZeRO-3 it asks the model
+        hook.before_train(runner)
+    monkeypatch.setattr(hooks, "is_deepspeed_zero3_enabled", lambda: True)
+    hook.before_train(runner)
+    assert said == ["ZeRO-3 on several processes: no sample answers while it trains"]

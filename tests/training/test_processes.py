@@ -28,6 +28,7 @@ from llava_tuning.training.packing import TokenBudgetBatchSampler
 from llava_tuning.training.sampler import ShuffledLengthGroupedSampler
 
 pytestmark = [pytest.mark.training, pytest.mark.slow]
+FULL = "llava_internlm2_chat_1_8b_clip_vit_large_p14_336_e1_gpu8_finetune"
 PATIENCE = 240  # seconds; processes that wait for each other for ever are killed
 STEPS = 6  # of four records; the 14 records end in step 4
 ROW = 1000  # tokens of a packed row
@@ -206,3 +207,37 @@ def test_two_processes_go_on_where_one_stopped(
     # The rate is that of a run that has made three of eight steps when step 6 begins, two of them to warm up.
     expected = [1e-3 * (1 + math.cos(math.pi * (step - 2) / 6)) / 2 for step in range(3, 8)]
     assert [row["lr"] for row in rows] == pytest.approx(expected, rel=1e-3)
+
+
+def test_zero3_takes_text_on_one_process_beside_pictures_on_another(
+    load_config: Callable[..., Config], build: Callable[..., Any], texts_and_pictures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed (pip install deepspeed)")
+    config = load_config("full")
+    projector = {f"projector.{n}": w for n, w in build("full").projector.state_dict().items()}
+    torch.save({"state_dict": projector}, tmp_path / "projector.pth")
+    settings = {
+        "llm": config.llm,
+        "vision_tower": config.vision_tower,
+        "data_path": texts_and_pictures,
+        "image_folder": config.image_folder,
+        "projector_checkpoint": tmp_path / "projector.pth",
+        "batch_size": 1,
+        "accumulative_counts": 1,
+        "max_steps": STEPS,
+        "save_steps": STEPS,
+        "dataloader_num_workers": 0,
+        "evaluation_images": [],
+        "evaluation_inputs": ["what is it?"],
+    }
+    made = {}
+    for strategy in ("zero2", "zero3"):
+        command = [sys.executable, "-m", "llava_tuning", "train", FULL, "--nproc-per-node", "2"]
+        command += ["--deepspeed", strategy, "--work-dir", str(tmp_path / strategy)]
+        command += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        command += ["--", "--standalone"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert ended.returncode == 0, ended.stderr[-4000:]
+        made[strategy] = losses(tmp_path / strategy)
+    assert len(made["zero3"]) == STEPS
+    assert made["zero3"] == pytest.approx(made["zero2"], rel=1e-2)
