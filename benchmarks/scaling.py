@@ -162,7 +162,7 @@ class Run:
             "tokens_per_s": round(sum(row["tokens"] for row in counted) / seconds),
             "median_step_s": round(typical, 4),
             "waited": round(sum(row["waited"] for row in counted) / seconds, 4),
-            "peak_gib": rows[-1]["memory_gib"],
+            "peak_gib": max(row["memory_gib"] for row in made),  # the log starts the counting again
             "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
             "step_s": [round(row["seconds"], 4) for row in made],
             "losses": [round(row["loss"], 4) for row in made],
