@@ -40,6 +40,7 @@ from benchmarks.train.report import environment  # noqa: E402
 from benchmarks.train.shapes import SHAPES  # noqa: E402
 
 PICTURES, RECORDS = 2500, 16000  # so many that no epoch ends within a run on eight GPUs
+SIZES = {"tiny": (40, 200)}
 OUTLIER = 5  # times the median
 
 
@@ -91,7 +92,11 @@ class Run:
         self.folder.mkdir(parents=True)
         size = shapes or task.shapes
         llm, tower = write_models(work / size, SHAPES[size])
-        settings = [f"llm={llm}", f"vision_tower={tower}", f"data_path={work / task.stage}.json"]
+        settings = [
+            f"llm={llm}",
+            f"vision_tower={tower}",
+            f"data_path={records_file(work, task.stage, shapes)}",
+        ]
         settings += [f"image_folder={work}", "evaluation_images=[]", "evaluation_inputs=[]"]
         settings += ["max_steps=1500", "save_steps=1500", *task.settings, *extra]
         if task.stage == "finetune":
@@ -162,11 +167,17 @@ class Run:
             "tokens_per_s": round(sum(row["tokens"] for row in counted) / seconds),
             "median_step_s": round(typical, 4),
             "waited": round(sum(row["waited"] for row in counted) / seconds, 4),
-            "peak_gib": max(row["memory_gib"] for row in made),  # the log starts the counting again
+            "peak_gib": made[-1]["memory_gib"],
             "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
             "step_s": [round(row["seconds"], 4) for row in made],
             "losses": [round(row["loss"], 4) for row in made],
         }
+
+
+def records_file(work: Path, stage: str, shapes: str | None) -> Path:
+    """Where a stage's records are; named by their number, so that none are taken for others."""
+    _, records = SIZES.get(shapes or "", (PICTURES, RECORDS))
+    return work / f"{stage}_{records}.json"
 
 
 def visible(gpus: list[int]) -> list[str]:
@@ -224,11 +235,13 @@ def main() -> None:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runs as well
     arguments.work.mkdir(parents=True, exist_ok=True)
-    pictures, records = (40, 200) if arguments.shapes == "tiny" else (PICTURES, RECORDS)
+    pictures, records = SIZES.get(arguments.shapes, (PICTURES, RECORDS))
     write_pictures(arguments.work, pictures)
     for stage in ("pretrain", "finetune"):
-        if not (path := arguments.work / f"{stage}.json").exists():  # another call's runs may be reading it
-            write_records(path, stage, records, pictures)
+        path = records_file(arguments.work, stage, arguments.shapes)
+        if not path.exists():  # else another call's runs may be reading it
+            write_records(path.with_suffix(".part"), stage, records, pictures)
+            path.with_suffix(".part").replace(path)
     counts = [int(word) for word in arguments.gpus.split(",")]
     available = torch.cuda.device_count() or max(counts)
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}

@@ -271,6 +271,7 @@ class LossCurveHook(Hook):
     """
 
     priority = "BELOW_NORMAL"  # before the scheduler sets the next step's rate
+    peak = 0.0
 
     def before_train(self, runner: Runner) -> None:
         if not is_main_process():
@@ -289,7 +290,8 @@ class LossCurveHook(Hook):
         step = runner.iter + 1
         loss = outputs["loss"].item()
         lr = runner.optim_wrapper.get_lr()["lr"][0]
-        row = {"step": step, "loss": loss, "lr": lr, **_size(data_batch), "memory_gib": _peak_memory()}
+        self.peak = max(self.peak, _peak_memory())  # mmengine's log has PyTorch count anew
+        row = {"step": step, "loss": loss, "lr": lr, **_size(data_batch), "memory_gib": self.peak}
         began = runner.message_hub.get_info("step_began")
         if began is not None:  # configs copied from older versions have no WaitHook
             waited = runner.message_hub.get_info("waited")

@@ -100,7 +100,7 @@ def compiled(step: Step, adapted: bool = False) -> Step:
 
 
 def _compile_once() -> None:
-    """Whatever would have the compiler start again on layers that it has compiled."""
+    """Keep the compiler from starting again, which it did in runs, on layers that it has compiled."""
     torch._dynamo.config.optimize_ddp = False  # it would cut each layer at the buckets of DDP
     # A length that happens to be the model's width would be taken for it, and so for a constant: samples of
     # 2,048 tokens, which come first, in a model that is 2,048 wide.

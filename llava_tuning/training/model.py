@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.device import get_device
 from transformers import CLIPVisionModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model import LLaVAModel
@@ -148,7 +147,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         patches = hidden[:, 1:]  # the class token is dropped
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
 
-    def _idle_features(self) -> torch.Tensor:
+    def _idle_features(self, device: torch.device) -> torch.Tensor:
         """Of no picture: what a batch of text computes so that no process waits for it.
 
         The projector, for its gradient; under ZeRO-3, which gathers weights from all at once, the tower too.
@@ -156,7 +155,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         if is_deepspeed_zero3_enabled():
             config = self._tower().config
             blank = torch.zeros(1, 3, config.image_size, config.image_size, dtype=torch.uint8)
-            return self.picture_features(blank.to(get_device()))
+            return self.picture_features(blank.to(device))
         first: Any = self.projector.model[0]
         features: torch.Tensor = self.projector(first.weight.new_zeros(1, 1, first.in_features))
         return features
@@ -174,7 +173,8 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         words = input_ids.clamp(min=0)  # IMAGE_TOKEN_INDEX is negative
         embeds = self.language_model().get_input_embeddings()(words)
         if pixel_values is None:
-            return embeds + 0.0 * self._idle_features().sum().to(embeds.dtype)
+            nothing = 0.0 * self._idle_features(embeds.device).sum(dtype=torch.float32)  # half might overflow
+            return embeds + nothing.to(embeds.dtype)
         if picture_positions is None:
             picture_positions = (input_ids[0] == IMAGE_TOKEN_INDEX).nonzero()[:, 0]
         features = self.picture_features(pixel_values).to(embeds.dtype)
