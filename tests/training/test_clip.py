@@ -100,7 +100,7 @@ def test_pooled_patches_learn_captions_where_llava_reads(
     """The mean of the patches before the last layer, which itself is left as it was."""
     kept: list[torch.nn.Module] = []
     monkeypatch.setattr(train, "save_tower", lambda out, model, *rest: kept.append(model))
-    settings = replace(SETTINGS, pooling="patches", epochs=60, lr=3e-3)
+    settings = replace(SETTINGS, pooling="patches", epochs=150, lr=1e-3)
     train_clip(captions, tmp_path, llm, settings)
     train_clip(captions, tmp_path, llm, replace(settings, epochs=1))
     learnt, begun = (model.eval().float() for model in kept)
