@@ -51,14 +51,14 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     torch._dynamo.reset()
     layers.compiled.cache_clear()
-    # Set by the code under test, and here set back after it.
-    monkeypatch.setattr(torch.fx.experimental._config, "use_duck_shape", True)
-    monkeypatch.setattr(torch._dynamo.config, "optimize_ddp", True)
     monkeypatch.setattr(torch, "compile", without_code)
     monkeypatch.setattr(layers, "can_compile", lambda: True)
     monkeypatch.setattr(layers, "_starts_from_cpp", lambda: True)
     monkeypatch.setattr(attention, "_each_sample", masked)
-    yield found
+    # What the code under test sets is set back after it.
+    shapes = torch.fx.experimental._config.patch(use_duck_shape=True)  # type: ignore[attr-defined]
+    with shapes, torch._dynamo.config.patch(optimize_ddp=True):
+        yield found
     layers.compiled.cache_clear()
 
 
