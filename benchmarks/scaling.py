@@ -4,10 +4,10 @@
 
 Each run is the command that a user types: the project's config, a folder of JPEG files, records with lengths
 like LLaVA's, workers that read them, the loop with its log. Weights are random, of InternLM2-Chat's and CLIP
-ViT-L/14-336's shapes. A GPU gets the same batch whatever their number; efficiency is the samples/s of a GPU
-against those of the run on one. A run is ended after a number of steps; its first ones, which compile, and
-steps that took five times the median do not count (all are in the file). Without a GPU, processes on the CPU
-take their place.
+ViT-L/14-336's shapes. A GPU gets the same batch whatever their number; efficiency is the tokens/s of a GPU,
+since samples differ in length, against those of the run on one. A run is ended after a number of steps; its
+first ones, which compile, and steps that took five times the median do not count (all are in the file).
+Without a GPU, processes on the CPU take their place.
 
 With --together, runs that fit on the machine's GPUs beside each other are made at the same time. Writes
 benchmarks/results/scaling_HARDWARE.json as it goes; runs that it holds already are not made again.
@@ -208,7 +208,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             continue
         ran = [r for r in rows if r["task"] == row["task"] and "error" not in r]
         least = min(ran, key=lambda r: r["gpus"])
-        share = row["samples_per_s_and_gpu"] / least["samples_per_s_and_gpu"]
+        share = (row["tokens_per_s"] / row["gpus"]) / (least["tokens_per_s"] / least["gpus"])
         lines.append(
             f"{row['task']:14s} {row['gpus']} GPUs  {row['samples_per_s']:8.2f} samples/s  "
             f"{row['samples_per_s_and_gpu']:7.2f} a GPU  {share:6.1%} of {least['gpus']} GPU's  "

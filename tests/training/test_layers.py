@@ -117,9 +117,7 @@ def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: py
     monkeypatch.setenv("CC", "gcc")
     layers.compiled.cache_clear()
     assert layers.compiled(step) is not step
-    assert threads == [
-        1
-    ]  # as the backward pass's threads have it, or what they compute again is compiled again
+    assert threads == [1]  # else what the backward pass's threads compute again is compiled again
     monkeypatch.delenv("CC")
     monkeypatch.setenv("PATH", "")
     layers.compiled.cache_clear()

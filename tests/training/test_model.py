@@ -259,3 +259,12 @@ def test_a_tower_cast_to_half_precision_normalises_pictures_as_exactly(
     assert pictures.dtype == torch.uint8
     expected = model.picture_features((pictures / 255 - mean) / std)
     torch.testing.assert_close(model.picture_features(pictures), expected, rtol=0, atol=0)
+
+
+def test_text_in_half_precision_stays_a_number_whatever_the_projector_says(
+    build: Callable[..., LeanLLaVAModel], text_batch: Batch
+) -> None:
+    model = build("pretrain")
+    model.llm.half()
+    torch.nn.init.constant_(model.projector.model[2].bias, 1e4)  # their sum is more than float16 holds
+    assert model.embed(text_batch["input_ids"], None).isfinite().all()

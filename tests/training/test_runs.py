@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from mmengine.runner import Runner
 from PIL import Image
 from xtuner.registry import BUILDER
 
-from llava_tuning.runs.files import CONFIG_FILE
+from llava_tuning.runs.files import CONFIG_FILE, LOSS_FILE
 from llava_tuning.runs.folder import RunFolder
 from llava_tuning.runs.pictures import thumbnail
+from llava_tuning.training import hooks
+from llava_tuning.training.dataset import collate
 from llava_tuning.training.launch import latest_checkpoint
 
 pytestmark = pytest.mark.training
@@ -148,3 +151,25 @@ def test_rows_of_tokens_train_and_resume(start: Callable[..., int], projector: P
     assert [row["step"] for row in rows(tmp_path, "loss.jsonl")] == [1, 2, 3, 4, 5, 6]
     sampler = Config.fromfile(tmp_path / CONFIG_FILE, import_custom_modules=False).train_dataloader
     assert sampler.batch_sampler.max_tokens == 1000
+
+
+def test_memory_is_the_most_of_the_run_though_the_log_counts_anew(
+    dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peaks = iter([3.0, 1.0, 4.0])
+    monkeypatch.setattr(hooks, "_peak_memory", lambda: next(peaks))
+    checkpoints = SimpleNamespace(checkpoint=SimpleNamespace(interval=100))
+    runner: Any = SimpleNamespace(
+        work_dir=str(tmp_path),
+        cfg=SimpleNamespace(default_hooks=checkpoints),
+        optim_wrapper=SimpleNamespace(get_lr=lambda: {"lr": [1e-3]}),
+        message_hub=SimpleNamespace(get_info=lambda _: None),
+        iter=0,
+    )
+    hook = hooks.LossCurveHook()
+    hook.before_train(runner)
+    for step in range(3):
+        runner.iter = step
+        hook.after_train_iter(runner, step, collate([dataset[0]]), {"loss": torch.tensor(1.0)})
+    hook.file.close()
+    assert [row["memory_gib"] for row in rows(tmp_path, LOSS_FILE)] == [3.0, 3.0, 4.0]
