@@ -29,7 +29,7 @@ _LIST = (
 _PHONE_BAR = (
     '<div class="lt-bar">'
     '<button class="lt-icon" data-panel="lt-list" data-label="lt_conversations">☰</button>'
-    '<button class="lt-fresh lt-icon" data-label="lt_new">＋</button>'
+    '<button class="lt-fresh lt-icon" data-label="lt_new">+</button>'
     '<button class="lt-icon" data-panel="lt-settings" data-label="lt_settings">⚙</button></div>'
 )
 
