@@ -108,6 +108,8 @@ class LanguageModelStep(BaseModel):
         layers = self.language_model().model.layers
         if getattr(self.language_model(), "is_quantized", False):
             convert_four_bit(layers)
+        if frozen_fp8 in (True, "backward"):
+            layers.to(get_device())  # a thread of a CPU takes 12 s to convert a billion weights
         if frozen_fp8 == "backward":
             convert_swiglu(layers)
         if frozen_fp8 in (True, "backward"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from transformers import CLIPVisionModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model import LLaVAModel
@@ -83,7 +84,8 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         )
         self._picture_memory = Recompute(use_activation_checkpointing, self._text_memory.limit, share=0.3)
         if frozen_fp8 is True or (frozen_fp8 == "backward" and self.trains_vision):
-            convert_frozen(self._tower().encoder, backward_only=frozen_fp8 == "backward")
+            encoder = self._tower().encoder.to(get_device())
+            convert_frozen(encoder, backward_only=frozen_fp8 == "backward")
         if projector_checkpoint is not None:
             self.load_projector(projector_checkpoint)
 

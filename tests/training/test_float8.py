@@ -10,15 +10,17 @@ import torch
 from exactness import relative_error
 from torch import nn
 
+from llava_tuning.training import float8, language_model, swiglu
+from llava_tuning.training import model as model_module
 from llava_tuning.training.float8 import FrozenFloat8Linear, convert_frozen, to_float8
 
 
 def test_rows_are_scaled_each_to_its_own_range() -> None:
     torch.manual_seed(0)
     values = torch.randn(8, 64) * torch.logspace(-6, 3, 8)[:, None]
-    float8, scale = to_float8(values)
-    assert float8.dtype == torch.float8_e4m3fn and scale.shape == (8, 1)
-    for row, expected in zip(float8.float() * scale, values, strict=True):
+    found, scale = to_float8(values)
+    assert found.dtype == torch.float8_e4m3fn and scale.shape == (8, 1)
+    for row, expected in zip(found.float() * scale, values, strict=True):
         assert relative_error(row, expected) < 0.04
     zero, _ = to_float8(torch.zeros(1, 16))
     assert not zero.float().any()
@@ -29,9 +31,9 @@ def test_rows_are_scaled_each_to_its_own_range() -> None:
 def test_output_and_gradient_are_within_a_few_percent(bias: bool, backward_only: bool) -> None:
     torch.manual_seed(0)
     exact = nn.Linear(64, 96, bias=bias).bfloat16().requires_grad_(False)
-    float8 = FrozenFloat8Linear(exact, backward_only)
+    converted = FrozenFloat8Linear(exact, backward_only)
     x = torch.randn(2, 10, 64, dtype=torch.bfloat16, requires_grad=True)
-    found, expected = float8(x), exact(x)
+    found, expected = converted(x), exact(x)
     assert found.shape == expected.shape and found.dtype == torch.bfloat16
     allowed = 0.004 if backward_only else 0.06  # a bias is added after rounding
     assert relative_error(found, expected) < allowed
@@ -67,8 +69,8 @@ def test_gradients_alone_in_float8_leave_the_loss_what_it_was(
     kind: str, build: Callable[..., Any], batch: dict[str, Any]
 ) -> None:
     losses, grads = [], []
-    for float8 in ("auto", "backward"):  # the first is none before the machine is known
-        model = build(kind, frozen_fp8=float8)
+    for asked in ("auto", "backward"):  # the first is none before the machine is known
+        model = build(kind, frozen_fp8=asked)
         with torch.autocast("cpu", dtype=torch.bfloat16):  # as on a GPU
             loss = model(batch)["loss"]
         loss.backward()
@@ -77,3 +79,23 @@ def test_gradients_alone_in_float8_leave_the_loss_what_it_was(
         grads.append(torch.cat([weight.grad.flatten() for weight in trained if weight.grad is not None]))
     assert losses[0] == losses[1]
     assert 0 < relative_error(grads[1], grads[0]) < 0.1
+
+
+def test_weights_are_converted_where_they_will_be_used(
+    monkeypatch: pytest.MonkeyPatch, build: Callable[..., Any]
+) -> None:
+    """On the CPU, a thread for each process, billions of weights took a minute and more."""
+    device, converted = "meta", []
+    for module in (language_model, model_module):
+        monkeypatch.setattr(module, "get_device", lambda: device)
+
+    def note(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        converted.append(values.device.type)
+        return to_float8(values)
+
+    for module in (float8, swiglu):
+        monkeypatch.setattr(module, "to_float8", note)
+    for kind in ("lora", "vision_lora"):
+        with pytest.raises(NotImplementedError, match="meta"):  # `build` brings it to the CPU
+            build(kind, frozen_fp8="backward")
+    assert set(converted) == {device}
