@@ -151,6 +151,8 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
     from matplotlib import pyplot
 
     stages = [stage for stage in STAGES if of(runs, stage)]
+    if not stages:  # a part of a comparison, without XTuner's runs
+        return
     figure, grid = pyplot.subplots(2, len(stages), figsize=(5.5 * len(stages), 7), dpi=100, squeeze=False)
     colours = dict(
         zip(
@@ -238,7 +240,9 @@ def main() -> None:
     for path in arguments.merge:
         made = [(run["stage"], run["subject"], run["start"]) for run in runs]
         other = json.loads(path.read_text(encoding="utf-8"))
-        made_on = {"hardware": other["hardware"], "date": other["date"]}
+        made_on = {
+            key: other[key] for key in ("hardware", "date") if key in other
+        }  # in files before 2026-11-26
         found = [{**made_on, **run} for run in other["runs"]]
         runs += [run for run in found if (run["stage"], run["subject"], run["start"]) not in made]
     runs.sort(key=lambda run: (list(STAGES).index(run["stage"]), run["start"]))

@@ -4,10 +4,11 @@
 
 Each run is the command that a user types: the project's config, a folder of JPEG files, records with lengths
 like LLaVA's, workers that read them, the loop with its log. Weights are random, of InternLM2-Chat's and CLIP
-ViT-L/14-336's shapes. A GPU gets the same batch whatever their number; efficiency is the tokens/s of a GPU,
-since samples differ in length, against those of the run on one. A run is ended after a number of steps; its
-first ones, which compile, and steps that took five times the median do not count (all are in the file).
-Without a GPU, processes on the CPU take their place.
+ViT-L/14-336's shapes. A GPU gets as many samples whatever their number. Those differ in length, so efficiency
+is what the smallest run takes for a step of its median tokens a GPU as a share of what this run takes for as
+many, each by a line through its steps. A run is ended after a number of steps; its first ones, which compile,
+and steps that took five times the median do not count (all are in the file). Without a GPU, processes on the
+CPU take their place.
 
 With --together, runs that fit on the machine's GPUs beside each other are made at the same time. Writes
 benchmarks/results/scaling_HARDWARE.json as it goes; runs that it holds already are not made again.
@@ -16,6 +17,7 @@ benchmarks/results/scaling_HARDWARE.json as it goes; runs that it holds already 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -170,6 +172,7 @@ class Run:
             "peak_gib": made[-1]["memory_gib"],
             "loss": round(statistics.fmean(row["loss"] for row in rows), 4),
             "step_s": [round(row["seconds"], 4) for row in made],
+            "step_tokens": [row["tokens"] for row in made],
             "losses": [round(row["loss"], 4) for row in made],
         }
 
@@ -199,6 +202,31 @@ def waves(todo: list[tuple[str, int]], available: int, together: bool) -> list[l
     return made
 
 
+def typical_seconds(row: dict[str, Any], tokens: float | None = None) -> tuple[float, float]:
+    """What a step of so many tokens a GPU takes, and those tokens; the run's median where they are None.
+
+    By a line through the counted steps that single slow ones do not move (Theil and Sen's).
+    """
+    seconds = row["step_s"][row["warm_up"] :]
+    sizes = [n / row["gpus"] for n in row["step_tokens"][row["warm_up"] :]]
+    steps = [(n, s) for n, s in zip(sizes, seconds, strict=True) if s < OUTLIER * statistics.median(seconds)]
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.combinations(steps, 2) if a[0] != b[0]]
+    slope = statistics.median(slopes) if slopes else 0.0
+    tokens = statistics.median(n for n, _ in steps) if tokens is None else tokens
+    return statistics.median(s + slope * (tokens - n) for n, s in steps), tokens
+
+
+def efficiency(row: dict[str, Any], least: dict[str, Any]) -> float:
+    """A GPU's speed as a share of its speed in the run on the fewest, at as many tokens a step.
+
+    Of runs whose steps' tokens were not kept, all their tokens a second are compared.
+    """
+    if "step_tokens" not in row or "step_tokens" not in least:
+        return float((row["tokens_per_s"] / row["gpus"]) / (least["tokens_per_s"] / least["gpus"]))
+    expected, tokens = typical_seconds(least)
+    return expected / typical_seconds(row, tokens)[0]
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Each task's runs, with the efficiency against the smallest number of GPUs."""
     lines = []
@@ -208,7 +236,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             continue
         ran = [r for r in rows if r["task"] == row["task"] and "error" not in r]
         least = min(ran, key=lambda r: r["gpus"])
-        share = (row["tokens_per_s"] / row["gpus"]) / (least["tokens_per_s"] / least["gpus"])
+        share = efficiency(row, least)
         lines.append(
             f"{row['task']:14s} {row['gpus']} GPUs  {row['samples_per_s']:8.2f} samples/s  "
             f"{row['samples_per_s_and_gpu']:7.2f} a GPU  {share:6.1%} of {least['gpus']} GPU's  "
