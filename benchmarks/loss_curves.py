@@ -184,7 +184,10 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
 
 
 def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How far the smoothed means over all starts lie from XTuner's, as shares of its loss."""
+    """How far the smoothed means over all starts lie from XTuner's, as shares of its loss.
+
+    `later` is without the windows that hold one of the first `SMOOTHING` steps.
+    """
     apart = []
     for stage, against in itertools.product(STAGES, REFERENCES):
         curves = of(runs, stage, against)
@@ -202,6 +205,8 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "starts": len(lines),
                     "at_most": round(float(off.abs().max()), 5),
                     "mean": round(float(off.abs().mean()), 5),
+                    "later_at_most": round(float(off[SMOOTHING:].abs().max()), 5),
+                    "later_mean": round(float(off[SMOOTHING:].abs().mean()), 5),
                     "at_the_end": round(float(off[-1]), 5),
                     "single_starts_at_most": [round(float(one.abs().max()), 5) for one in single],
                 }

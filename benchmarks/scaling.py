@@ -207,8 +207,9 @@ def typical_seconds(row: dict[str, Any], tokens: float | None = None) -> tuple[f
 
     By a line through the counted steps that single slow ones do not move (Theil and Sen's).
     """
-    seconds = row["step_s"][row["warm_up"] :]
-    sizes = [n / row["gpus"] for n in row["step_tokens"][row["warm_up"] :]]
+    counted = slice(row["warm_up"], row["warm_up"] + row["steps"] + row["left_out"])
+    seconds = row["step_s"][counted]
+    sizes = [n / row["gpus"] for n in row["step_tokens"][counted]]
     steps = [(n, s) for n, s in zip(sizes, seconds, strict=True) if s < OUTLIER * statistics.median(seconds)]
     slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.combinations(steps, 2) if a[0] != b[0]]
     slope = statistics.median(slopes) if slopes else 0.0
@@ -216,15 +217,18 @@ def typical_seconds(row: dict[str, Any], tokens: float | None = None) -> tuple[f
     return statistics.median(s + slope * (tokens - n) for n, s in steps), tokens
 
 
-def efficiency(row: dict[str, Any], least: dict[str, Any]) -> float:
-    """A GPU's speed as a share of its speed in the run on the fewest, at as many tokens a step.
+def efficiency(row: dict[str, Any], least: dict[str, Any]) -> tuple[float | None, float]:
+    """A GPU's speed as a share of its speed in the run on the fewest.
 
-    Of runs whose steps' tokens were not kept, all their tokens a second are compared.
+    Returns:
+        in steps of as many tokens, by `typical_seconds`, which single slow steps do not move (None where
+        steps' tokens were not kept); and of all tokens a second, which they do.
     """
+    in_all = (row["tokens_per_s"] / row["gpus"]) / (least["tokens_per_s"] / least["gpus"])
     if "step_tokens" not in row or "step_tokens" not in least:
-        return float((row["tokens_per_s"] / row["gpus"]) / (least["tokens_per_s"] / least["gpus"]))
+        return None, in_all
     expected, tokens = typical_seconds(least)
-    return expected / typical_seconds(row, tokens)[0]
+    return expected / typical_seconds(row, tokens)[0], in_all
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -236,10 +240,11 @@ def table(rows: list[dict[str, Any]]) -> str:
             continue
         ran = [r for r in rows if r["task"] == row["task"] and "error" not in r]
         least = min(ran, key=lambda r: r["gpus"])
-        share = efficiency(row, least)
+        share, in_all = efficiency(row, least)
         lines.append(
             f"{row['task']:14s} {row['gpus']} GPUs  {row['samples_per_s']:8.2f} samples/s  "
-            f"{row['samples_per_s_and_gpu']:7.2f} a GPU  {share:6.1%} of {least['gpus']} GPU's  "
+            f"{row['samples_per_s_and_gpu']:7.2f} a GPU  of {least['gpus']} GPU's {in_all:6.1%} in all, "
+            f"in equal steps {'?' if share is None else format(share, '.1%')}  "
             f"waited {row['waited']:5.1%}  {row['peak_gib']:5.1f} GiB"
         )
     return "\n".join(lines)

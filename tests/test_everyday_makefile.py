@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,8 +122,34 @@ def test_a_style_is_held_out_of_all_that_the_encoder_sees(
     assert style or not any("--hold-out" in line for line in log)
 
 
+def test_several_gpus_share_each_step(make: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Of the size that it has on one, so that the recipe stays what it was."""
+
+    def asked(gpus: int) -> list[str]:
+        # Under torchrun there is no program, but `-m llava_tuning`.
+        make("", f"GPUS={gpus}", f"TORCHRUN={tmp_path / 'program'}", f"OUT={tmp_path / f'on_{gpus}'}")
+        log = (tmp_path / "log").read_text().splitlines()
+        return [line for line in log if "train-clip" in line or line.startswith("train ")]
+
+    for folder in ("on_1", "on_4"):
+        (tmp_path / folder).mkdir()
+    for one, four in zip(asked(1), asked(4), strict=True):
+        assert "--nproc-per-node" not in one and "--nproc-per-node 4" in four
+        clip = re.search(r"--batch-size (\d+)", four)
+        if clip:
+            assert four.startswith("--nproc-per-node 4 -m llava_tuning train-clip") and clip[0] in one
+            continue
+        of_one, of_four = (
+            {name: int(n) for name, n in re.findall(r"(batch_\w+|max_steps)=(\d+)", line)}
+            for line in (one, four)
+        )
+        assert of_four.pop("max_steps") == of_one.pop("max_steps")
+        assert of_one and {name: 4 * n for name, n in of_four.items()} == of_one
+
+
 @pytest.mark.slow
-def test_the_makefile_builds_a_model_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gpus", [1, 2])  # processes on the CPU
+def test_the_makefile_builds_a_model_and_goes_on_where_it_was_stopped(tmp_path: Path, gpus: int) -> None:
     write_everyday(tmp_path / "everyday")
     for split in ("train", "test"):
         (tmp_path / "photographs" / split).mkdir(parents=True)
@@ -131,6 +158,7 @@ def test_the_makefile_builds_a_model_and_goes_on_where_it_was_stopped(tmp_path: 
     for step in ("everyday", "photographs"):  # fetched from registries otherwise
         (tmp_path / f"{step}.done").touch()
     make = ["make", "-f", "assets/demo/Makefile", f"OUT={tmp_path}", f"LT={program}", *SMALL, STEPS]
+    make += [f"GPUS={gpus}", f"TORCHRUN={program.with_name('torchrun')}"]
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     provenance = json.loads((tmp_path / "parts" / "provenance.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import peft
@@ -16,6 +17,7 @@ def environment(module: str, argv: list[str]) -> dict[str, Any]:
     """Date, command, hardware and versions; `module` is what `python -m` runs."""
     shown = [part for i, part in enumerate(argv) if "--out" not in (part, argv[i - 1])][1:]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    optional = {name: found for name in ("deepspeed",) if (found := _version(name))}
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": " ".join(["python", "-m", module, *shown]),
@@ -24,7 +26,15 @@ def environment(module: str, argv: list[str]) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "peft": peft.__version__,
         "xtuner": "0.2.0",
+        **optional,
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from llava_tuning.training.checkpoint import check_deepspeed, read_position
 from llava_tuning.training.estimate import CARDS, GIB, Card, card_named
 from llava_tuning.training.places import check_place
 
+PATIENCE = 1800  # seconds that a machine which is ready waits for the others
 STRATEGIES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")  # XTuner's own
 # What usually ends a process so. Compiled layers that get no GPU memory crash instead of raising an error.
 COMPILED = (
@@ -151,6 +152,10 @@ def train(
     distributed = world_size > 1 or deepspeed is not None
     if distributed:
         command += ["-m", "torch.distributed.run", f"--nproc-per-node={nproc_per_node}", f"--nnodes={nnodes}"]
+        if nnodes > 1 and not any(word.replace("_", "-").startswith("--rdzv-conf") for word in launcher_args):
+            # Every machine checks and tokenises for itself; torchrun would give a slow one a minute.
+            command.append(f"--rdzv-conf=read_timeout={PATIENCE},join_timeout={PATIENCE}")
+            print(f"waits       for the other machines, {PATIENCE // 60} minutes at most", flush=True)
         command += launcher_args
     command += ["-m", "llava_tuning.training.run", str(fitted), "--work-dir", str(work_dir)]
     if distributed:
