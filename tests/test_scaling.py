@@ -16,7 +16,7 @@ RESULTS = json.loads((ROOT / "benchmarks" / "results" / "scaling_h100.json").rea
 
 
 def run(gpus: int, fixed: float, tokens: list[int], slow: dict[int, float] | None = None) -> dict[str, Any]:
-    """A run whose steps take `fixed` seconds and a millisecond for each token of a GPU, but for `slow` ones."""
+    """A run whose steps take `fixed` seconds and a millisecond a token of a GPU; `slow` ones take longer."""
     seconds = [fixed + n / 1000 for n in tokens]
     for step, extra in (slow or {}).items():
         seconds[step] += extra
