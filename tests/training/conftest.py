@@ -235,7 +235,9 @@ def build(load_config: Callable[..., Config]) -> Callable[..., Any]:
         config = load_config("lora" if four_bit else kind, gradient_checkpointing=checkpointing, **changes)
         config.model.llm.load_in_4bit = four_bit
         torch.manual_seed(2)
-        model: Any = BUILDER.build(config.model).cpu().train()  # some is on a GPU, where there is one
+        model: Any = BUILDER.build(config.model).train()
+        if "frozen_fp8" in changes:  # converted on a GPU, where there is one
+            model = model.cpu()
         for part in model.modules():
             if isinstance(part, LoraLayer):  # at its zero the adapter would do nothing
                 for name, linear in part.lora_B.items():
