@@ -245,9 +245,8 @@ def main() -> None:
     for path in arguments.merge:
         made = [(run["stage"], run["subject"], run["start"]) for run in runs]
         other = json.loads(path.read_text(encoding="utf-8"))
-        made_on = {
-            key: other[key] for key in ("hardware", "date") if key in other
-        }  # in files before 2026-11-26
+        # Its runs name their own origin, but for those in old files.
+        made_on = {key: other[key] for key in ("hardware", "date") if key in other}
         found = [{**made_on, **run} for run in other["runs"]]
         runs += [run for run in found if (run["stage"], run["subject"], run["start"]) not in made]
     runs.sort(key=lambda run: (list(STAGES).index(run["stage"]), run["start"]))

@@ -154,7 +154,9 @@ def train(
         command += ["-m", "torch.distributed.run", f"--nproc-per-node={nproc_per_node}", f"--nnodes={nnodes}"]
         if nnodes > 1 and not any(word.replace("_", "-").startswith("--rdzv-conf") for word in launcher_args):
             # Every machine checks and tokenises for itself; torchrun would give a slow one a minute.
-            command.append(f"--rdzv-conf=read_timeout={PATIENCE},join_timeout={PATIENCE}")
+            # Its kinds of rendezvous name that differently: c10d has the first two, the static one the last.
+            names = ("read_timeout", "join_timeout", "timeout")
+            command.append("--rdzv-conf=" + ",".join(f"{name}={PATIENCE}" for name in names))
             print(f"waits       for the other machines, {PATIENCE // 60} minutes at most", flush=True)
         command += launcher_args
     command += ["-m", "llava_tuning.training.run", str(fitted), "--work-dir", str(work_dir)]

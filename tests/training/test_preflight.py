@@ -93,7 +93,7 @@ def test_records_are_checked_and_tokenised_before_a_process_starts(
     assert start("pretrain", tmp_path / "run", {"nproc_per_node": 2}) == 0
     assert [command[command.index("-m") + 1] for command in commands] == ["torch.distributed.run"] * 2
     # Machines that are ready sooner wait for the others, unless told otherwise.
-    assert "--rdzv-conf=read_timeout=1800,join_timeout=1800" in commands[0]
+    assert "--rdzv-conf=read_timeout=1800,join_timeout=1800,timeout=1800" in commands[0]
     assert not any("rdzv" in word for word in commands[1])
     options["launcher_args"] = ["--rdzv_conf", "read_timeout=9"]
     assert start("lora", tmp_path / "other", options, projector_checkpoint=None, stage="pretrain") == 0
