@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -48,6 +49,8 @@ _received: Callable[[Any], Any]
 def _receive(work: Callable[[Any], Any]) -> None:
     global _received
     _received = work
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # each process has a core
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends the others
 
 

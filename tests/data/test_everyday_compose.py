@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.conversations import write_conversations
 from llava_tuning.data.everyday.names import has_a_side
 from llava_tuning.data.everyday.table import EverydayPicture, write_table
+from llava_tuning.data.load import load_records
 
 
 def test_a_composed_picture_shows_its_things_from_left_to_right(tmp_path: Path):
@@ -34,16 +36,40 @@ def test_a_composed_picture_shows_its_things_from_left_to_right(tmp_path: Path):
     assert compose(things, random.Random(3), 96).tobytes() == compose(things, random.Random(3), 96).tobytes()
 
 
-def test_a_varied_picture_keeps_its_colour():
-    rng = random.Random(0)
-    seen = set()
-    for _ in range(150):
-        picture = Image.new("RGBA", (40, 40))
-        picture.paste(tuple(rng.randrange(256) for _ in range(3)), (4, 4, 36, 30))
-        if colour := main_colour(picture):
-            assert main_colour(varied(picture, rng, colour)) == colour
-            seen.add(colour)
-    assert len(seen) >= 9
+def test_a_varied_picture_keeps_its_hue_where_it_makes_the_thing():
+    picture = Image.new("RGBA", (40, 40))
+    picture.paste((220, 40, 40), (4, 4, 36, 30))
+
+    def colours(keeps_hue: bool) -> Counter[str | None]:
+        rng = random.Random(0)
+        return Counter(main_colour(varied(picture, rng, keeps_hue=keeps_hue)) for _ in range(150))
+
+    assert colours(keeps_hue=True)["red"] > 130
+    assert len(colours(keeps_hue=False)) > 6
+
+
+def test_what_is_said_of_a_colour_is_true_of_what_was_drawn(tmp_path: Path):
+    """A red ball is drawn in other colours too, and called by them."""
+    blob("red", tmp_path / "a.png")
+    row = EverydayPicture("a.png", "openmoji", "ball", None, "objects", "game", "red", "train")
+    write_table(tmp_path, [row])
+    files = write_conversations(tmp_path, tmp_path / "out", 120, size=64)
+    said = Counter[bool]()
+    tones = {"red": (220, 30, 30), "green": (40, 160, 40), "blue": (40, 60, 220), "yellow": (240, 220, 40)}
+    for record in load_records(files["finetune"]):
+        turns = [turn.value for turn in record.conversations]
+        colour = next((a for q, a in zip(turns[::2], turns[1::2], strict=True) if "colo" in q), "")
+        if colour not in tones:
+            continue
+        with Image.open(tmp_path / "out" / (record.image or "")) as image:
+            pixels = np.asarray(image.convert("RGB"), dtype=float).reshape(-1, 3)
+        seen = pixels[np.abs(pixels - pixels[0]).sum(1) > 90].mean(0)  # what is not ground
+        chroma = {name: np.subtract(tone, np.mean(tone)) for name, tone in tones.items()}
+        nearest = max(
+            chroma, key=lambda name: np.dot(seen - seen.mean(), chroma[name]) / np.linalg.norm(chroma[name])
+        )
+        said[nearest == colour] += 1
+    assert said[True] > 20 and said[False] <= said[True] / 10
 
 
 def test_a_varied_picture_is_bent(monkeypatch: pytest.MonkeyPatch):
@@ -57,10 +83,10 @@ def test_a_varied_picture_is_bent(monkeypatch: pytest.MonkeyPatch):
         middle = [np.flatnonzero(alpha[:, column]).mean() for column in columns]
         return float(np.abs(middle - np.polyval(np.polyfit(columns, middle, 1), columns)).max())
 
-    bent = [straightness(seed) for seed in range(20)]
+    bent = [straightness(seed) for seed in range(60)]
     monkeypatch.setattr(compose_module, "_BEND", 0.0)
-    assert max(straightness(seed) for seed in range(20)) < 0.6
-    assert sum(one > 0.7 for one in bent) > 8
+    assert max(straightness(seed) for seed in range(60)) < 0.6
+    assert sum(one > 0.7 for one in bent) > 15
 
 
 @pytest.mark.parametrize(
@@ -79,13 +105,14 @@ def test_what_a_mirror_makes_another_thing_of(name: str, sided: bool):
 
 
 def test_names_with_a_side_are_not_mirrored(tmp_path: Path):
-    """A picture that is red on its left and blue on its right: which side is red in what is written."""
+    """A picture that is tall on its left and low on its right: which side is tall in what is written."""
     sides: dict[str, set[bool]] = {"loupe": set(), "loupe tilted left": set()}
     for name, found in sides.items():
         folder, out = tmp_path / name, tmp_path / f"{name} out"
         folder.mkdir()
-        picture = Image.new("RGBA", (64, 64), "blue")
-        picture.paste("red", (0, 0, 32, 64))
+        picture = Image.new("RGBA", (64, 64))
+        picture.paste("blue", (0, 0, 24, 64))
+        picture.paste("blue", (24, 44, 64, 64))
         picture.save(folder / "a.png")
         write_table(
             folder, [EverydayPicture("a.png", "openmoji", name, None, "objects", "tool", None, "train")]
@@ -94,9 +121,12 @@ def test_names_with_a_side_are_not_mirrored(tmp_path: Path):
         for path in (out / "images").iterdir():
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"), dtype=int)
-            difference = pixels[..., 0] - pixels[..., 2]
-            red, blue = (np.flatnonzero(pure.any(0)).mean() for pure in (difference > 150, difference < -150))
-            found.add(bool(red < blue))
+            ground = next(
+                p for p in pixels[[0, 0, -1, -1], [0, -1, 0, -1]] if (pixels == p).all(2).sum() > 200
+            )
+            columns = np.flatnonzero((np.abs(pixels - ground).sum(2) > 60).any(0))
+            weight = (np.abs(pixels - ground).sum(2) > 60).sum(0)
+            found.add(bool(np.average(np.arange(64), weights=weight) < (columns[0] + columns[-1]) / 2))
     assert sides == {"loupe": {True, False}, "loupe tilted left": {True}}
 
 

@@ -108,8 +108,9 @@ def test_pooled_patches_learn_captions_where_llava_reads(
     same = {name: torch.equal(learnt.state_dict()[name], begun.state_dict()[name]) for name in last}
     assert same and all(same.values())
     tokenizer = load_tokenizer(llm, name="llm", remedy="")
-    pool = pools.record_pool(captions, train.picture_processor(SETTINGS.image_size), tokenizer)
-    pixels = train._normalised(pool.pictures.float() / 255, train.picture_processor(SETTINGS.image_size))
+    processor = train.picture_processor(SETTINGS.image_size)
+    pool = pools.record_pool(captions, processor, tokenizer, train.Processes())
+    pixels = train._normalised(pool.pictures.float() / 255, processor)
     with torch.no_grad():
         hidden = learnt.vision_model(pixels, output_hidden_states=True).hidden_states[-2]
         seen = learnt.visual_projection(learnt.vision_model.post_layernorm(hidden[:, 1:].mean(1)))

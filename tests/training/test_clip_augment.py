@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from llava_tuning.data.everyday import restyle
 from llava_tuning.training.clip import augment
 from llava_tuning.training.clip.augment import place
 
@@ -42,7 +43,7 @@ def test_hues_are_turned_but_for_what_has_its_colour_in_its_name() -> None:
     colours = torch.tensor([0.9, 0.2, 0.2])[:, None, None].expand(600, 3, 4, 4)
     marks = torch.arange(600) % 2 == 0
     generator = torch.Generator().manual_seed(0)
-    turned = augment._turned(colours, marks, lambda *shape: torch.rand(600, *shape, generator=generator))
+    turned = restyle._turned(colours, marks, lambda *shape: torch.rand(600, *shape, generator=generator))
     assert torch.equal(turned[marks], colours[marks])
     others = turned[~marks]
     changed = (others - colours[~marks]).abs().flatten(1).max(1).values > 1e-4
@@ -51,7 +52,7 @@ def test_hues_are_turned_but_for_what_has_its_colour_in_its_name() -> None:
     assert hues[1] > 5 and hues[2] > 5
     grey = torch.full((600, 3, 4, 4), 0.5)
     one = lambda *shape: torch.full((600, *shape), 0.15)  # all turned, none in one tone  # noqa: E731
-    assert torch.allclose(augment._turned(grey, marks, one), grey, atol=1e-6)
+    assert torch.allclose(restyle._turned(grey, marks, one), grey, atol=1e-6)
 
 
 def test_placed_drawings_keep_their_hue_where_it_makes_the_thing() -> None:
@@ -74,8 +75,8 @@ def test_a_placed_drawing_is_shaded_flattened_and_outlined(monkeypatch: pytest.M
     drawings = torch.full((4, 4, 16, 16), 200, dtype=torch.uint8)
     no, seen = torch.zeros(4, dtype=torch.bool), []
     for name in ("_shaded", "_flattened", "_outlined"):
-        real = getattr(augment, name)
-        monkeypatch.setattr(augment, name, lambda *given, n=name, f=real: seen.append(n) or f(*given))
+        real = getattr(restyle, name)
+        monkeypatch.setattr(restyle, name, lambda *given, n=name, f=real: seen.append(n) or f(*given))
     place(drawings, no, no, torch.Generator().manual_seed(0))
     assert seen == ["_shaded", "_flattened", "_outlined"]
 
@@ -89,16 +90,16 @@ def test_a_drawing_is_outlined_shaded_and_flattened() -> None:
     def draw(*shape: int) -> torch.Tensor:
         return torch.rand(400, *shape, generator=generator)
 
-    outlined = augment._outlined(drawing, draw)
+    outlined = restyle._outlined(drawing, draw)
     rims = outlined[:, 3].flatten(1).sum(1) - 64
     assert set(rims.round().int().tolist()) == {0, 10 * 10 - 64, 12 * 12 - 64}
     assert 0.13 < (rims > 0.5).float().mean() < 0.27
     assert outlined[:, :3, 3, 3].max() < 0.31, "a rim is dark"
     assert torch.equal(outlined[:, :, 4:12, 4:12], drawing[:, :, 4:12, 4:12])
-    shaded = augment._shaded(drawing[:, :3], draw)[:, 0, 4:12, 4:12].flatten(1)
+    shaded = restyle._shaded(drawing[:, :3], draw)[:, 0, 4:12, 4:12].flatten(1)
     assert 0.3 < (shaded.std(1) > 1e-4).float().mean() < 0.5
     ramp = torch.linspace(0, 1, 64).view(1, 1, 8, 8).expand(400, 3, 8, 8)
-    levels = [len(one.unique()) for one in augment._flattened(ramp, draw)]
+    levels = [len(one.unique()) for one in restyle._flattened(ramp, draw)]
     assert set(levels) == {2, 3, 4, 5, 6, 64} and 0.1 < sum(n < 64 for n in levels) / 400 < 0.24
 
 

@@ -6,16 +6,16 @@ import math
 import random
 from collections.abc import Sequence
 
-from PIL import Image, ImageEnhance, ImageStat
+import numpy as np
+import torch
+from PIL import Image, ImageStat
 
-from llava_tuning.data.everyday.colour import main_colour
+from llava_tuning.data.everyday.restyle import restyled
 
 _LEAST_CONTRAST = 60  # distance in RGB between a picture's mean colour and the ground
 _OPAQUE = 128  # of 255
 _TURN = 12  # degrees
 _CELLS, _BEND = 3, 0.06  # a drawing is bent at the corners of so many cells, by up to this share of its side
-_CHANGE = (0.8, 1.2)  # of saturation, contrast and brightness
-_TRIES = 5
 _LIGHT, _DARK = (215, 255), (15, 70)  # range of each channel
 
 
@@ -42,28 +42,32 @@ def compose(pictures: Sequence[Image.Image], rng: random.Random, size: int) -> I
 
 
 def varied(
-    picture: Image.Image, rng: random.Random, colour: str | None = None, mirror: bool = True
+    picture: Image.Image, rng: random.Random, mirror: bool = True, keeps_hue: bool = False
 ) -> Image.Image:
-    """An RGBA picture a little turned and bent, in a little other colours, in half of the cases mirrored.
+    """An RGBA picture in another style, a little turned and bent, in half of the cases mirrored.
 
-    Bent, it is as another hand might have drawn it.
+    So it is as another hand might have drawn it. Its main colour may be another one.
 
     Args:
         picture: RGBA.
-        colour: its main colour (`main_colour`), which is kept.
-        mirror: False for what would be another thing.
+        mirror: False for what would be another thing in a mirror.
+        keeps_hue: for what would be another thing in another hue.
     """
     if mirror and rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    for _ in range(_TRIES):
-        turned = _bent(picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True), rng)
-        found = turned.convert("RGB")
-        for enhance in (ImageEnhance.Color, ImageEnhance.Contrast, ImageEnhance.Brightness):
-            found = enhance(found).enhance(rng.uniform(*_CHANGE))
-        found.putalpha(turned.getchannel("A"))
-        if colour is None or main_colour(found) == colour:
-            return found
-    return picture
+    picture = _restyled(picture, rng, keeps_hue)
+    return _bent(picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True), rng)
+
+
+def _restyled(picture: Image.Image, rng: random.Random, keeps_hue: bool) -> Image.Image:
+    generator = torch.Generator().manual_seed(rng.getrandbits(31))
+    drawing = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    found = restyled(
+        drawing, torch.tensor([keeps_hue]), lambda *shape: torch.rand(1, *shape, generator=generator)
+    )[0]
+    colours, alpha = found[:3], found[3:]
+    pixels = torch.cat([colours / alpha.clamp(min=1 / 255), alpha]).clamp(0, 1)
+    return Image.fromarray((pixels.permute(1, 2, 0) * 255).round().byte().numpy(), "RGBA")
 
 
 def _bent(picture: Image.Image, rng: random.Random) -> Image.Image:

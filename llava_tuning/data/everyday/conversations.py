@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
+from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
-from llava_tuning.data.everyday.names import NOISY, has_a_side, noun
+from llava_tuning.data.everyday.names import NOISY, has_a_colour, has_a_side, noun
 from llava_tuning.data.everyday.questions import Asker
 from llava_tuning.data.everyday.table import EverydayPicture, check_style, read_table
 from llava_tuning.data.parallel import on_all_cores
@@ -119,21 +120,30 @@ class _Composer:
         rng = random.Random(name)
         row = asker.row(rng) if rng.random() < ROW_SHARE else [one]
         row = row if len(row) > 1 else [one]
-        questions = asker.about_one(one, rng) if len(row) == 1 else asker.about_row(row, rng)
         image = f"images/{name}.png"
+        row = self._draw(image, row)
+        questions = asker.about_one(row[0], rng) if len(row) == 1 else asker.about_row(row, rng)
         conversation = make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]])
         turn = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
-        self._draw(image, row)
         caption = make_record(f"{name}-caption", image, [turn])
         return caption, conversation, _name_record(f"{name}-name", image, asker, row)
 
-    def _draw(self, image: str, row: Sequence[EverydayPicture]) -> None:
+    def _draw(self, image: str, row: Sequence[EverydayPicture]) -> list[EverydayPicture]:
+        """Write the picture; its things, each with the main colour that it has there."""
         rng = random.Random(image)
         things = [
-            varied(read_rgba(self.folder, picture), rng, picture.colour, mirror=not has_a_side(picture.name))
+            varied(
+                read_rgba(self.folder, picture),
+                rng,
+                mirror=not has_a_side(picture.name),
+                keeps_hue=has_a_colour(picture.name),
+            )
             for picture in row
         ]
-        compose(things, rng, self.size).save(self.out / image, compress_level=6)
+        compose(things, rng, self.size).save(self.out / image, compress_level=1)
+        return [
+            replace(picture, colour=main_colour(thing)) for picture, thing in zip(row, things, strict=True)
+        ]
 
 
 def _name_record(key: str, image: str, asker: Asker, row: Sequence[EverydayPicture]) -> Record | None:

@@ -39,6 +39,10 @@ _PLURAL_VERBS = (("is there", "are there"), ("is the", "are the"), ("does the", 
 _SAME_KIND = 0.4  # share of the things side by side that are drawn from one kind, so that it can be counted
 # Share of conversations that begin with "what is it?"; the others end with it: it answers what comes after.
 _NAMED_FIRST = 0.2
+# How often the colour of what is there is asked, where it has one, rather than something about what is
+# absent; and how often that where it has none. In the words that both share, both come about equally often.
+_COLOUR_OF = 0.4
+_ABSENT_BY_ITSELF = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,9 @@ class Asker:
         in this language."""
         if noun(picture, self.language) is None:
             return []
-        found = self.fact(picture, rng)
-        by_name = picture.style not in FREELY_NAMED and rng.random() < 0.5
-        found += self.colour_of(picture, rng) if by_name else self.colour(picture, rng)
+        found = [*self.fact(picture, rng), *self.colour(picture, rng)]
         if picture.style not in FREELY_NAMED:
-            found += [*self._until_there([picture], rng), *self.absent_thing([picture], rng)]
+            found += [*self._until_there([picture], rng), *self._colour_of_a_thing([picture], rng)]
         found = _shuffled(found, rng)
         found.insert(0 if rng.random() < _NAMED_FIRST else len(found), self.name(picture, rng))
         return found
@@ -104,8 +106,7 @@ class Asker:
         right = rng.random() < 0.5
         text = self._worded(QUESTIONS[self.language]["order"][right], noun=names[first], other=names[second])
         found.append(EverydayQuestion(text, words["yes" if (first > second) == right else "no"], "order"))
-        found += [*self._until_there(row, rng), *self.absent_thing(row, rng)]
-        found += self.colour_of(rng.choice(row), rng) if rng.random() < 0.5 else []
+        found += [*self._until_there(row, rng), *self._colour_of_a_thing(row, rng)]
         return _shuffled(found, rng)
 
     def row(self, rng: random.Random) -> list[EverydayPicture]:
@@ -202,6 +203,15 @@ class Asker:
         if len(row) == 1 and row[0].colour:
             found += [caption.format(**fields) for caption in COLOUR_CAPTIONS[self.language]]
         return found
+
+    def _colour_of_a_thing(
+        self, shown: Sequence[EverydayPicture], rng: random.Random
+    ) -> list[EverydayQuestion]:
+        """What colour is the dog? Of one that is there, or of none that is."""
+        there = self.colour_of(rng.choice(shown), rng)
+        if there and rng.random() < _COLOUR_OF:
+            return there
+        return self.absent_thing(shown, rng) if there or rng.random() < _ABSENT_BY_ITSELF else []
 
     def _until_there(self, shown: Sequence[EverydayPicture], rng: random.Random) -> list[EverydayQuestion]:
         """Up to two, each by chance about what is there or what is not, and none after a yes.

@@ -20,6 +20,7 @@ from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
 from llava_tuning.models.pictures import open_picture
 from llava_tuning.training.clip.augment import place, shift
+from llava_tuning.training.clip.processes import Processes
 from llava_tuning.training.clip.settings import TEXT_LENGTH
 
 
@@ -51,9 +52,14 @@ class Pool:
 
 
 def record_pool(
-    data: Sequence[tuple[Path, Path]], processor: LlavaImageProcessorPil, tokenizer: PreTrainedTokenizerBase
+    data: Sequence[tuple[Path, Path]],
+    processor: LlavaImageProcessorPil,
+    tokenizer: PreTrainedTokenizerBase,
+    processes: Processes,
 ) -> Pool:
     """Pictures of (records file, image folder) pairs; a caption is a record's first answer.
+
+    Of several processes each reads its part of the pictures, see `Processes.together`.
 
     Raises:
         UserError: no record has a picture and a caption.
@@ -68,8 +74,10 @@ def record_pool(
     if not paths:
         raise UserError(f"{', '.join(str(file) for file, _ in data)}: no record has a picture and a caption")
     with ProcessPoolExecutor() as pool:
-        rows = list(pool.map(_Resize(processor), paths, chunksize=64))
-    return Pool(torch.from_numpy(np.stack(rows)), captions, *tokenise(captions, tokenizer))
+        rows = list(pool.map(_Resize(processor), processes.share(paths), chunksize=64))
+    side = processor.crop_size["height"]
+    mine = torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, 3, side, side, dtype=torch.uint8)
+    return Pool(mine, captions, *tokenise(captions, tokenizer))
 
 
 def everyday_pools(

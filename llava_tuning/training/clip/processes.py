@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import distributed
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,24 @@ class Processes:
     def parts(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """What each process takes of a batch whose length `count` divides."""
         return [batch[rank :: self.count] for rank in range(self.count)]
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What this process does of what all of them do once."""
+        return items[self.rank :: self.count]
+
+    def together(self, mine: torch.Tensor, count: int) -> torch.Tensor:
+        """The rows that the processes made of their shares of `count` items, in the items' order.
+
+        On the processes' device where there are several.
+        """
+        if self.count == 1:
+            return mine
+        each = -(-count // self.count)
+        padded = mine.new_zeros(each, *mine.shape[1:], device=self.device)
+        padded[: len(mine)] = mine.to(self.device)
+        found = [torch.empty_like(padded) for _ in range(self.count)]
+        distributed.all_gather(found, padded)
+        return torch.stack(found, dim=1).flatten(0, 1)[:count]
 
     def gathered(self, features: torch.Tensor) -> torch.Tensor:
         """Rows of all processes, those of this one with a gradient: `count` times what its loss gives them.

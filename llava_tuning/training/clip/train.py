@@ -74,7 +74,7 @@ def train_clip(
     )
     start = resume_state(out, model, optimizer, device, settings) if resume else 0
     processor = picture_processor(settings.image_size)
-    pools, held_out = _pools(data, everyday, settings, processor, tokenizer, processes.count)
+    pools, held_out = _pools(data, everyday, settings, processor, tokenizer, processes)
     pools = [(pool.to(device), size) for pool, size in pools]
     held_out = held_out and held_out.to(device)
     steps = max(1, int(settings.epochs * (len(pools[0][0]) // pools[0][1])))
@@ -194,7 +194,7 @@ def _pools(
     settings: ClipSettings,
     processor: LlavaImageProcessorPil,
     tokenizer: PreTrainedTokenizerBase,
-    processes: int,
+    processes: Processes,
 ) -> tuple[list[tuple[Pool, int]], Pool | None]:
     """Each pool with its pictures in a step, the one whose passes are counted first; and what is held out.
 
@@ -205,7 +205,7 @@ def _pools(
     held_out = None
     share = settings.everyday_share if data and everyday is not None else 1
     if data:
-        pool = record_pool(data, processor, tokenizer)
+        pool = record_pool(data, processor, tokenizer, processes)
         size = settings.batch_size if everyday is None else round((1 - share) * settings.batch_size)
         found.append((pool, max(1, min(size, len(pool)))))
     if everyday is not None:
@@ -213,12 +213,15 @@ def _pools(
         found.append((pool, max(1, min(round(share * settings.batch_size), len(pool)))))
     if not found:
         raise UserError("nothing to train on; give files of records, or --everyday FOLDER, or both")
-    uneven = [str(size) for _, size in found if size % processes]
+    uneven = [str(size) for _, size in found if size % processes.count]
     if uneven:  # a part left out would make another run, also of one that is resumed
         raise UserError(
-            f"{processes} processes cannot share {' and '.join(uneven)} pictures of a batch evenly; start as "
-            "many as divide that, or choose --batch-size and --everyday-share for them"
+            f"{processes.count} processes cannot share {' and '.join(uneven)} pictures of a batch evenly; "
+            "start as many as divide that, or choose --batch-size and --everyday-share for them"
         )
+    if data:
+        pool = found[0][0]
+        pool.pictures = processes.together(pool.pictures, len(pool))
     return found, held_out
 
 
