@@ -4,7 +4,7 @@ With nothing but the beginning of a question's turn before it, a language model 
 question first (Xu et al. 2024, arXiv:2406.08464). No such conversation is written by hand, so there can be many; they
 are for a mix that learns them `--like-base`: what they say may be wrong, and answers may be cut.
 
-    python assets/demo/base_chat.py --count 16000 --out bundled/base_chat.jsonl
+    python assets/demo/base_chat.py --count 16000 --out bundled/base_chat.jsonl    # goes on where it was
 
 It wants a GPU: on two CPU cores, forty took four minutes.
 """
@@ -12,6 +12,8 @@ It wants a GPU: on two CPU cores, forty took four minutes.
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,16 @@ from transformers import AutoModelForCausalLM
 
 from llava_tuning.data.identity.phrasebook import plain_wording
 from llava_tuning.data.load import load_records
-from llava_tuning.data.records import Record, make_record, write_json
-from llava_tuning.models.precision import fast_dtype
+from llava_tuning.data.records import make_record
 from llava_tuning.models.smollm2 import smollm2_directory
 from llava_tuning.models.tokenizer import load_tokenizer
 
 HELD_OUT = Path(__file__).with_name("general_held_out.jsonl")
 QUESTION, ANSWER = 64, 128  # tokens at most
 LEAST = 8  # characters of a question
-BATCH = 512
+BATCH = 1024
+END = "<|im_end|>"
+_SENTENCES = re.compile(r".*[.?!]", re.DOTALL)
 DRAWN = {"question": 0.8, "answer": 0.7}  # temperatures
 
 
@@ -43,7 +46,7 @@ def written(model: Any, tokenizer: Any, prompts: list[str], most: int, temperatu
         temperature=temperature,
         top_k=0,
         max_new_tokens=most,
-        eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
         pad_token_id=tokenizer.pad_token_id,
     )
     return [
@@ -51,25 +54,27 @@ def written(model: Any, tokenizer: Any, prompts: list[str], most: int, temperatu
     ]
 
 
-def conversations(model: Any, tokenizer: Any, count: int, batch: int) -> list[tuple[str, str]]:
-    """So many different questions with their answers; none that is held out."""
-    end, left_out = "<|im_end|>", {plain_wording(r.conversations[0].value) for r in load_records(HELD_OUT)}
-    found: dict[str, str] = {}
-    while len(found) < count:
-        asked = written(model, tokenizer, ["<|im_start|>user\n"] * batch, QUESTION, DRAWN["question"])
-        questions = {text.split(end)[0].strip() for text in asked if end in text}
-        questions = {q for q in questions if len(q) >= LEAST and "<|" not in q and q not in found}
-        questions = sorted(q for q in questions if plain_wording(q) not in left_out)
-        if not questions:  # none of a small batch came to an end
-            continue
-        prompts = [f"<|im_start|>user\n{q}{end}\n<|im_start|>assistant\n" for q in questions]
-        replies = written(model, tokenizer, prompts, ANSWER, DRAWN["answer"])
-        for question, reply in zip(questions, replies, strict=True):
-            answer = reply.split(end)[0].strip()
-            if answer and "<|" not in answer:
-                found[question] = answer
-        print(f"{min(len(found), count):,} of {count:,} conversations", flush=True)
-    return list(found.items())[:count]
+def conversations(model: Any, tokenizer: Any, batch: int, known: set[str]) -> list[tuple[str, str]]:
+    """A batch of questions with their answers; none that is `known`.
+
+    A question that found no end is cut behind its last whole sentence.
+    """
+    asked = written(model, tokenizer, ["<|im_start|>user\n"] * batch, QUESTION, DRAWN["question"])
+    questions = set()
+    for text in asked:
+        question, end, _ = text.partition(END)
+        whole = question if end else (_SENTENCES.match(question) or [""])[0]
+        if len(whole.strip()) >= LEAST and "<|" not in whole and plain_wording(whole) not in known:
+            questions.add(whole.strip())
+    if not questions:
+        return []
+    some = sorted(questions)
+    prompts = [f"<|im_start|>user\n{q}{END}\n<|im_start|>assistant\n" for q in some]
+    replies = [
+        reply.partition(END)[0].strip()
+        for reply in written(model, tokenizer, prompts, ANSWER, DRAWN["answer"])
+    ]
+    return [(q, reply) for q, reply in zip(some, replies, strict=True) if reply and "<|" not in reply]
 
 
 def main() -> None:
@@ -82,14 +87,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=BATCH)
     arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
     directory = smollm2_directory()
     tokenizer = load_tokenizer(directory, name=directory, remedy="delete it")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=fast_dtype(device)).to(device).eval()
-    pairs = conversations(model, tokenizer, arguments.count, arguments.batch)
-    records: list[Record] = [make_record(f"base-{n}", None, [pair]) for n, pair in enumerate(pairs)]
-    print(f"{arguments.out}: {write_json(arguments.out, records):,} conversations")
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32  # halves are slow on most CPUs
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).to(device).eval()
+    written_before = load_records(arguments.out) if arguments.out.is_file() else []
+    known = {plain_wording(r.conversations[0].value) for r in (*load_records(HELD_OUT), *written_before)}
+    count = len(written_before)
+    torch.manual_seed(arguments.seed + count)
+    with arguments.out.open("a", encoding="utf-8") as file:
+        while count < arguments.count:
+            for pair in conversations(model, tokenizer, arguments.batch, known)[: arguments.count - count]:
+                record = make_record(f"base-{count}", None, [pair])
+                file.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
+                known.add(plain_wording(pair[0]))
+                count += 1
+            file.flush()
+            print(f"{arguments.out}: {count:,} of {arguments.count:,} conversations", flush=True)
 
 
 if __name__ == "__main__":

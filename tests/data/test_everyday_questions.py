@@ -173,6 +173,20 @@ def test_yes_and_no_are_balanced_and_not_told_by_the_name(pool: list[EverydayPic
     assert max(answers["count"].values()) < 0.45 * answers["count"].total()
 
 
+def test_a_colour_is_asked_of_what_is_there_about_as_often_as_of_what_is_not(pool: list[EverydayPicture]):
+    asker = Asker(pool, "en")
+    there = Counter[bool]()
+    wordings = {wording.split("{noun}")[0] for wording in QUESTIONS["en"]["colour of"]}
+    for seed in range(60):
+        for number, one in enumerate(asker.known):
+            rng = random.Random(f"{seed} {number}")
+            for q in (*asker.about_one(one, rng), *asker.about_row(asker.row(rng), rng)):
+                words = re.sub("^(what color|which color) (are|do)", "what color is", q.text)
+                if any(q.text.startswith(wording) or words.startswith(wording) for wording in wordings):
+                    there[q.skill == "colour"] += 1
+    assert there.total() > 500 and 0.4 < there[True] / there.total() < 0.65, there
+
+
 def test_absent_things_are_drawn_in_three_ways(pool: list[EverydayPicture]):
     asker = Asker(pool, "en")
     dog = picture("dog", pool)
