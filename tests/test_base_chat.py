@@ -52,6 +52,7 @@ def test_questions_are_whole_and_new_and_an_interrupted_file_goes_on(
     base_chat: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "chat.jsonl"
+    out.touch()  # stopped before the first batch
 
     def written(count: int) -> list[tuple[str, str]]:
         monkeypatch.setattr(

@@ -6,7 +6,7 @@ are for a mix that learns them `--like-base`: what they say may be wrong, and an
 
     python assets/demo/base_chat.py --count 16000 --out bundled/base_chat.jsonl    # goes on where it was
 
-It wants a GPU: on two CPU cores, forty took four minutes.
+It wants a GPU: on two busy CPU cores, six took two minutes.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32  # halves are slow on most CPUs
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).to(device).eval()
-    written_before = load_records(arguments.out) if arguments.out.is_file() else []
+    begun = arguments.out.is_file() and arguments.out.stat().st_size > 0
+    written_before = load_records(arguments.out) if begun else []
     known = {plain_wording(r.conversations[0].value) for r in (*load_records(HELD_OUT), *written_before)}
     count = len(written_before)
     torch.manual_seed(arguments.seed + count)
