@@ -3,7 +3,7 @@
 #
 #   llava-tuning train llava_smollm2_135m_lora_clip_small_p14_112_lora_e2_finetune \
 #     --set vision_tower=bundled/encoder \
-#     --set projector_checkpoint=bundled/pretrain/iter_2154.pth
+#     --set projector_checkpoint=bundled/pretrain/iter_600.pth
 #
 # One step of `make -f assets/demo/Makefile`. Measured on one H100: 0.27 s a step (median 0.24), 39 GiB of memory, about one and
 # a half minutes of compiling first; smaller GPUs compute layers twice.
