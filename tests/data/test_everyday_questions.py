@@ -276,12 +276,29 @@ def test_what_is_written_is_for_training_alone_and_passes_the_check(written: Pat
     assert chinese == 60
     limits = load_records(written / "limits.json")
     assert check_file(written / "limits.json", None)[0] == []
-    photographs = [record for record in limits if record.image]
+    photographs = [record for record in limits if "photograph" in record.id]
     assert len(photographs) == 4
     for record in photographs:
         answer = record.conversations[1].value
         assert declines_photograph(answer, "en") or declines_photograph(answer, "zh")
     assert all(declines_chinese(r.conversations[1].value) for r in limits if not r.image)
+
+
+def test_a_plain_picture_has_nothing_in_it_whatever_is_asked(written: Path):
+    nothing = ("0", "no", "I see no ", "I see nothing", "没有", "图片里没有", "图片里什么都没有")
+    blanks = [r for r in load_records(written / "limits.json") if r.id.startswith("blank")]
+    said: Counter[str] = Counter()
+    for record in blanks:
+        with Image.open(written / (record.image or "")) as picture:
+            assert all(lowest == highest for lowest, highest in picture.getextrema())
+        question, answer = (turn.value for turn in record.conversations)
+        if re.search(" not | no |，对", question):  # whether it is not there
+            assert answer in ("yes", "对")
+        else:
+            said[next(start for start in nothing if answer.startswith(start))] += 1
+    assert set(said) == set(nothing)
+    languages = Counter(record.id.split("-")[1] for record in blanks)
+    assert languages["en"] == languages["zh"] >= 100
 
 
 def test_names_are_asked_of_pictures_of_one_thing_alone(written: Path):
