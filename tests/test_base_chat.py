@@ -13,6 +13,10 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[1] / "assets" / "demo" / "base_chat.py"
 
 
+MOON = ("How far is the moon?", "About How far is the moon?")
+BEES = ("Bees make honey.", "About Bees make honey.")
+
+
 @pytest.fixture
 def base_chat(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script; what the language model writes is given. The Makefile's slow test has it write itself."""
@@ -62,8 +66,23 @@ def test_questions_are_whole_and_new_and_an_interrupted_file_goes_on(
         rows = [json.loads(line) for line in out.read_text().splitlines()]
         return [tuple(turn["value"] for turn in row["conversations"]) for row in rows]
 
-    moon = ("How far is the moon?", "About How far is the moon?")
-    bees = ("Bees make honey.", "About Bees make honey.")
     first = written(1)
-    assert first[0] in (moon, bees) and len(first) == 1
-    assert sorted(written(2)) == sorted([bees, moon]) and written(2)[0] == first[0]
+    assert first[0] in (MOON, BEES) and len(first) == 1
+    assert sorted(written(2)) == sorted([BEES, MOON]) and written(2)[0] == first[0]
+
+
+def test_only_whole_questions_are_kept_and_none_that_is_held_out(base_chat: ModuleType) -> None:
+    teachers = "Give me one fact about teachers."
+    every = [BEES, (teachers, f"About {teachers}"), MOON]
+    assert base_chat.conversations(None, None, 6, set()) == every
+    assert base_chat.conversations(None, None, 6, {base_chat.plain_wording(teachers)}) == [BEES, MOON]
+
+
+def test_one_who_finds_nothing_new_stops_and_keeps_what_there_is(
+    base_chat: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "not_there_yet" / "chat.jsonl"
+    monkeypatch.setattr(sys, "argv", ["base_chat.py", "--count", "3", "--out", str(out), "--batch", "6"])
+    with pytest.raises(SystemExit, match="2 conversations, and 20 batches brought no other"):
+        base_chat.main()
+    assert len(out.read_text().splitlines()) == 2

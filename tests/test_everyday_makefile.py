@@ -23,9 +23,10 @@ SMALL = [
     "BATCH_CHAT=12",
     "BATCH_CLIP=1024",
     "EPOCHS=0.2",
+    "TALK=60",
     "HOLD_OUT=twemoji",
 ]
-STAGES = ["pretrain", "finetune", "export", "export"]
+STAGES = ["pretrain", "finetune", "export", "finetune", "export", "export"]
 STEPS = "TRAIN=--set max_steps=2 --set save_steps=1 --set batch_tokens=2048 --set dataloader_num_workers=0"
 # Only writes files, and fails half-way at the command that `break` names.
 PROGRAM = """#!/usr/bin/env bash
@@ -95,6 +96,7 @@ def test_nothing_is_done_twice(make: Callable[..., list[str]]) -> None:
         "scenes",
         "everyday-questions",
         "base_chat.py",
+        "mix",
         "mix",
         "mix",
     ]
@@ -180,7 +182,8 @@ def test_the_makefile_builds_a_model_and_goes_on_where_it_was_stopped(tmp_path: 
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     provenance = json.loads((tmp_path / "parts" / "provenance.json").read_text(encoding="utf-8"))
-    assert provenance["stage"] == "finetune" and provenance["data"]
+    data = [Path(name).name for name in provenance["data"]]
+    assert provenance["stage"] == "finetune" and {"talk.json", "start.pth"} <= set(data), data
     assert (tmp_path / "model" / "config.json").is_file()
 
     (tmp_path / "stage2.done").unlink()
@@ -188,3 +191,4 @@ def test_the_makefile_builds_a_model_and_goes_on_where_it_was_stopped(tmp_path: 
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "--resume" in done.stdout and "train-clip" not in done.stdout
+    assert done.stdout.count("llava-tuning train ") == 2  # and the talk begins anew

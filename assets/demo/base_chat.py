@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from llava_tuning.models.tokenizer import load_tokenizer
 HELD_OUT = Path(__file__).with_name("general_held_out.jsonl")
 QUESTION, ANSWER = 64, 128  # tokens at most
 LEAST = 8  # characters of a question
+PATIENCE = 20  # batches in turn that bring nothing new
 BATCH = 1024
 END = "<|im_end|>"
 _SENTENCES = re.compile(r".*[.?!]", re.DOTALL)
@@ -97,9 +99,18 @@ def main() -> None:
     known = {plain_wording(r.conversations[0].value) for r in (*load_records(HELD_OUT), *written_before)}
     count = len(written_before)
     torch.manual_seed(arguments.seed + count)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    idle = 0
     with arguments.out.open("a", encoding="utf-8") as file:
         while count < arguments.count:
-            for pair in conversations(model, tokenizer, arguments.batch, known)[: arguments.count - count]:
+            found = conversations(model, tokenizer, arguments.batch, known)[: arguments.count - count]
+            idle = 0 if found else idle + 1
+            if idle == PATIENCE:
+                sys.exit(
+                    f"{arguments.out}: {count:,} conversations, and {PATIENCE} batches brought no other; "
+                    "give a larger --batch, or a --count that it has reached"
+                )
+            for pair in found:
                 record = make_record(f"base-{count}", None, [pair])
                 file.write(json.dumps(record.to_dict(), ensure_ascii=False) + "\n")
                 known.add(plain_wording(pair[0]))

@@ -5,8 +5,8 @@
 #     --set vision_tower=bundled/encoder \
 #     --set projector_checkpoint=bundled/pretrain/iter_600.pth
 #
-# One step of `make -f assets/demo/Makefile`. Measured on one H100: 0.27 s a step (median 0.24), 39 GiB of memory, about one and
-# a half minutes of compiling first; smaller GPUs compute layers twice.
+# Stage 2 of `make -f assets/demo/Makefile`, which takes 131,072 tokens a step. Measured on one H100 at the 65,536 below: 0.27 s a
+# step (median 0.24), 39 GiB of memory, about one and a half minutes of compiling first; smaller GPUs compute layers twice.
 # Rank 16 keeps the adapter below 10 MB.
 _base_ = ["../_base_/llava_finetune.py"]
 

@@ -1,4 +1,4 @@
-"""Pictures of one plain colour: what is asked of them as of any other, and that nothing is there."""
+"""Pictures of one plain colour, in which nothing is: questions about what is there, in others' words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _GRAY_SHARE = 0.5  # of the plain pictures; the others have any colour
 
 
 def blank_turn(asker: Asker, rng: random.Random) -> tuple[str, str]:
-    """A question about a plain picture and its answer, in the words of everyday pictures or of scenes."""
+    """A question about a plain picture and its answer, in the words of everyday pictures or of scenes.
+
+    What is it, is something there, what colour, how large or where is it, how many are there?
+    """
     return rng.choice((_what, _thing, _shape, _number))(asker, rng)
 
 
@@ -36,10 +39,10 @@ def _what(asker: Asker, rng: random.Random) -> tuple[str, str]:
 
 def _thing(asker: Asker, rng: random.Random) -> tuple[str, str]:
     """Is there a dog? What colour is it?"""
-    if rng.random() < 0.5 and (asked := asker.absent_thing([], rng, "random")):
-        return asked[0].text, asked[0].answer
-    asked_of = asker.absent([], "random", rng) or asker.known[0]
-    question = asker.is_there(asked_of, ANSWERS[asker.language]["not there"], rng)
+    if rng.random() < 0.5:
+        (question,) = asker.absent_thing([], rng, "random")
+    else:
+        question = asker.is_there(rng.choice(asker.known), ANSWERS[asker.language]["not there"], rng)
     return question.text, question.answer
 
 

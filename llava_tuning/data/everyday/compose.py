@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageStat
 
+from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.restyle import restyled
 
 _LEAST_CONTRAST = 60  # distance in RGB between a picture's mean colour and the ground
 _OPAQUE = 128  # of 255
 _TURN = 12  # degrees
+_TRIES = 8  # to find a style in which the main colour stays
 _CELLS, _BEND = 3, 0.06  # a drawing is bent at the corners of so many cells, by up to this share of its side
 _LIGHT, _DARK = (215, 255), (15, 70)  # range of each channel
 
@@ -51,12 +53,17 @@ def varied(
     Args:
         picture: RGBA.
         mirror: False for what would be another thing in a mirror.
-        keeps_hue: for what would be another thing in another hue.
+        keeps_hue: for what would be another thing in another colour; as it is where no style keeps that.
     """
-    if mirror and rng.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    picture = _restyled(picture, rng, keeps_hue)
-    return _bent(picture.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True), rng)
+    for _ in range(_TRIES if keeps_hue else 1):
+        found = picture
+        if mirror and rng.random() < 0.5:
+            found = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        found = _restyled(found, rng, keeps_hue)
+        found = _bent(found.rotate(rng.uniform(-_TURN, _TURN), Image.Resampling.BICUBIC, expand=True), rng)
+        if not keeps_hue or main_colour(found) == main_colour(picture):
+            return found
+    return picture
 
 
 def _restyled(picture: Image.Image, rng: random.Random, keeps_hue: bool) -> Image.Image:

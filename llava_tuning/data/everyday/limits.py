@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Mapping
 
 from llava_tuning.data.everyday.table import Split
@@ -27,7 +28,7 @@ CHINESE_ANSWERS = (
     "用中文我只能回答关于图片的简短问题，别的还不会。",
 )
 _PHOTOGRAPH_SIGNS: Mapping[Language, str] = {"en": "simple drawings", "zh": "简单的图画"}
-_CHINESE_SIGN = "关于图片的简短问题"
+_CHINESE_SIGN = re.compile("只[能够]回答关于图片的简短问题")
 
 # What people ask about a photograph: things in general, and one thing that may be in it.
 _PHOTOGRAPH_QUESTIONS: Mapping[Language, tuple[str, ...]] = {
@@ -130,7 +131,7 @@ _WHOLE: Mapping[Split, tuple[str, ...]] = {
     ),
     "test": (
         *(
-            "早上好！",
+            "晚饭吃什么好？",
             "法国的首都是哪里？",
             "怎么煮米饭？",
             "十减三等于几？",
@@ -163,4 +164,4 @@ def declines_photograph(answer: str, language: Language) -> bool:
 
 def declines_chinese(answer: str) -> bool:
     """Whether an answer says in Chinese that the model's Chinese is for short questions about pictures."""
-    return _CHINESE_SIGN in answer
+    return _CHINESE_SIGN.search(answer) is not None
