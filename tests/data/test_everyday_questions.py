@@ -33,6 +33,7 @@ from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
 
 ZH = {name: chinese for name, chinese, *_ in THINGS if chinese}
+DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -276,29 +277,12 @@ def test_what_is_written_is_for_training_alone_and_passes_the_check(written: Pat
     assert chinese == 60
     limits = load_records(written / "limits.json")
     assert check_file(written / "limits.json", None)[0] == []
-    photographs = [record for record in limits if "photograph" in record.id]
+    photographs = [record for record in limits if record.image]
     assert len(photographs) == 4
     for record in photographs:
         answer = record.conversations[1].value
         assert declines_photograph(answer, "en") or declines_photograph(answer, "zh")
     assert all(declines_chinese(r.conversations[1].value) for r in limits if not r.image)
-
-
-def test_a_plain_picture_has_nothing_in_it_whatever_is_asked(written: Path):
-    nothing = ("0", "no", "I see no ", "I see nothing", "没有", "图片里没有", "图片里什么都没有")
-    blanks = [r for r in load_records(written / "limits.json") if r.id.startswith("blank")]
-    said: Counter[str] = Counter()
-    for record in blanks:
-        with Image.open(written / (record.image or "")) as picture:
-            assert all(lowest == highest for lowest, highest in picture.getextrema())
-        question, answer = (turn.value for turn in record.conversations)
-        if re.search(" not | no |，对", question):  # whether it is not there
-            assert answer in ("yes", "对")
-        else:
-            said[next(start for start in nothing if answer.startswith(start))] += 1
-    assert set(said) == set(nothing)
-    languages = Counter(record.id.split("-")[1] for record in blanks)
-    assert languages["en"] == languages["zh"] >= 100
 
 
 def test_names_are_asked_of_pictures_of_one_thing_alone(written: Path):
@@ -321,6 +305,15 @@ def test_a_seed_writes_the_same_files(written: Path, folder: Path, tmp_path: Pat
     assert [r.to_dict() for r in again] == [r.to_dict() for r in load_records(written / "finetune.json")[:12]]
     other = write_conversations(folder, tmp_path / "other", 12, seed=1, size=64, language="both")
     assert load_records(other["finetune"]) != again
+
+
+def test_a_greeting_is_answered_and_what_is_beyond_the_model_declined_never_both():
+    asked = [r.conversations[0].value for r in load_records(DEMO / "small_talk.jsonl")]
+    held_out = {r.conversations[0].value for r in load_records(DEMO / "general_held_out.jsonl")}
+    declined = {*chinese_questions("train"), *chinese_questions("test")}
+    assert len(set(asked)) == len(asked) and not set(asked) & (held_out | declined)
+    greeting = next(r for r in load_records(DEMO / "small_talk.jsonl") if r.conversations[0].value == "你好")
+    assert not declines_chinese(greeting.conversations[1].value)
 
 
 def test_limits_are_said_in_so_many_words_and_nothing_is_asked_twice():

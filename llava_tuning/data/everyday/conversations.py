@@ -9,7 +9,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from llava_tuning.data.everyday.blanks import blank_turn, plain_picture
 from llava_tuning.data.everyday.colour import main_colour
 from llava_tuning.data.everyday.compose import compose, varied
 from llava_tuning.data.everyday.limits import CHINESE_ANSWERS, chinese_questions, photograph_turn
@@ -25,7 +24,6 @@ from llava_tuning.models.pictures import FORMATS, open_picture
 MAX_QUESTIONS = 6  # of a conversation
 ROW_SHARE = 0.25  # of the pictures show several things side by side
 _CROPS = 4  # of each photograph
-_BLANKS = 200  # pictures of one plain colour, in each language
 _PHOTOGRAPH_FILES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -46,8 +44,8 @@ def write_conversations(
 
     Files: `pretrain.json` (a caption for every picture), `finetune.json` (a conversation about it),
     `names.json` (of pictures of one thing, what it is and nothing else: short, so that a name is learnt from
-    many pictures), `limits.json` (photographs, which it declines to name, pictures of one plain colour, and
-    open questions in Chinese) and `images/`.
+    many pictures), `limits.json` (photographs, which it declines to name, and open questions in Chinese) and
+    `images/`.
     Where both languages are asked for, they take turns. Several processes draw, see `on_all_cores` for
     scripts that call this.
 
@@ -62,7 +60,7 @@ def write_conversations(
         held_out_style: neither shown nor asked about, so that an encoder can be scored on it.
 
     Returns:
-        name → path of the data files; `names` only where there is something of them.
+        name → path of the data files; `names` and `limits` only where there is something of them.
 
     Raises:
         UserError: no such table or style, nothing of it is for training, a picture is missing, or `count` or
@@ -98,11 +96,11 @@ def write_conversations(
         paths["names"] = out / "names.json"
         write_json(paths["names"], names)
     limits = _photographs(photographs, out, size, seed, LANGUAGES[language]) if photographs else []
-    limits += [_blank(out, size, seed, asker, number) for asker in askers for number in range(_BLANKS)]
     if "zh" in LANGUAGES[language]:
         limits += _open_chinese(seed)
-    paths["limits"] = out / "limits.json"
-    write_json(paths["limits"], limits)
+    if limits:
+        paths["limits"] = out / "limits.json"
+        write_json(paths["limits"], limits)
     return paths
 
 
@@ -214,13 +212,6 @@ def _photographs(
             turn = photograph_turn(languages[(number + crop) % len(languages)], rng)
             records.append(make_record(f"photograph-{seed}-{number}-{crop}", image, [turn]))
     return records
-
-
-def _blank(out: Path, size: int, seed: int, asker: Asker, number: int) -> Record:
-    name = f"blank-{asker.language}-{seed}-{number}"
-    rng = random.Random(name)
-    plain_picture(rng, size).save(out / "images" / f"{name}.png")
-    return make_record(name, f"images/{name}.png", [blank_turn(asker, rng)])
 
 
 def _open_chinese(seed: int) -> list[Record]:

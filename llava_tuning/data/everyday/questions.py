@@ -157,17 +157,9 @@ class Asker:
         words, there = ANSWERS[self.language], rng.choice(shown)
         found = []
         if (absent := self.absent(shown, way, rng)) is not None:
-            found.append(self.is_there(absent, words["not there"], rng, way))
-            found.append(self.is_there(there, words["there"], rng))
+            found.append(self._is_there(absent, words["not there"], rng, way))
+            found.append(self._is_there(there, words["there"], rng))
         return found
-
-    def is_there(
-        self, picture: EverydayPicture, answer: str, rng: random.Random, drawn: Drawn | None = None
-    ) -> EverydayQuestion:
-        """Is there a dog? With the answer that is given."""
-        name = noun(picture, self.language) or ""
-        text = self._ask("existence", rng, noun=name, a=with_its_article(name))
-        return EverydayQuestion(text, answer, "existence", drawn)
 
     def absent_thing(
         self, shown: Sequence[EverydayPicture], rng: random.Random, drawn: Drawn | None = None
@@ -183,15 +175,11 @@ class Asker:
     def absent(
         self, shown: Sequence[EverydayPicture], drawn: Drawn, rng: random.Random
     ) -> EverydayPicture | None:
-        """Something that none of the pictures shows; None where the subgroup, or the table, has nothing else.
-
-        Where nothing is shown, nothing is of its subgroup either.
-        """
-        subgroup = rng.choice(shown).subgroup if shown else ""
+        """Something that none of the pictures shows; None where the subgroup has nothing else."""
         pool = {
             "random": self._distinct,
             "popular": self.known,
-            "adversarial": self._by_subgroup.get(subgroup, []),
+            "adversarial": self._by_subgroup[rng.choice(shown).subgroup],
         }[drawn]
         for _ in range(_TRIES if pool else 0):
             picture = rng.choice(pool)
@@ -236,6 +224,13 @@ class Asker:
             if pair and all(question.absent for question in found):
                 found.append(rng.choice(pair))
         return found
+
+    def _is_there(
+        self, picture: EverydayPicture, answer: str, rng: random.Random, drawn: Drawn | None = None
+    ) -> EverydayQuestion:
+        name = noun(picture, self.language) or ""
+        text = self._ask("existence", rng, noun=name, a=with_its_article(name))
+        return EverydayQuestion(text, answer, "existence", drawn)
 
     def _colour(self, colour: str) -> str:
         return COLOURS_ZH.get(colour, "") if self.language == "zh" else colour
