@@ -2,7 +2,7 @@
 # make demo: train a model that sees, in two stages, and measure it.
 PYTHON ?= python3
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: app test test-slow test-engines train-deps lint demo
 
