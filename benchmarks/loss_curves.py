@@ -53,7 +53,7 @@ SUBJECTS: dict[str, tuple[type, dict[str, Any]]] = {
     "ours, no float8": (Ours, {}),
     "ours, float8 both ways": (Ours, {"frozen_fp8": True}),
 }
-REFERENCES = ("XTuner", "XTuner, scale settled")
+REFERENCES = ("XTuner", "XTuner, scale settled", "ours, no float8")
 SMOOTHING = 20  # steps of the moving average
 HELD_OUT = 8  # batches
 PROJECTOR_SEED = 3  # of the first start
@@ -183,11 +183,22 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
     figure.savefig(out)
 
 
-def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """How far the smoothed means over all starts lie from XTuner's, as shares of its loss.
+def by_start(shares: list[float]) -> dict[str, float]:
+    """Mean of one share a start, and its standard error where there are several."""
+    values = torch.tensor(shares, dtype=torch.float64)
+    found = {"mean": round(float(values.mean()), 5)}
+    if len(shares) > 1:
+        found["standard_error"] = round(float(values.std() / len(shares) ** 0.5), 5)
+    return found
 
-    `later` is without the windows that hold one of the first `SMOOTHING` steps.
+
+def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How far the smoothed means over all starts lie from each of `REFERENCES`, as shares of its loss.
+
+    `later` is without the windows that hold one of the first `SMOOTHING` steps. `last_by_start` compares
+    each start's last smoothed loss, `held_out_by_start` its loss on held-out scenes.
     """
+    held_out = {(run["stage"], run["subject"], run["start"]): run["held_out"] for run in runs}
     apart = []
     for stage, against in itertools.product(STAGES, REFERENCES):
         curves = of(runs, stage, against)
@@ -196,7 +207,9 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 continue
             reference = [curves[against][start] for start in lines]
             off = mean(lines.values()) / mean(reference) - 1
+            later = off[SMOOTHING:].abs()
             single = [mean([a]) / mean([b]) - 1 for a, b in zip(lines.values(), reference, strict=True)]
+            unseen = [held_out[stage, name, n] / held_out[stage, against, n] - 1 for n in lines]
             apart.append(
                 {
                     "stage": stage,
@@ -205,15 +218,18 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "starts": len(lines),
                     "at_most": round(float(off.abs().max()), 5),
                     "mean": round(float(off.abs().mean()), 5),
-                    "later_at_most": round(float(off[SMOOTHING:].abs().max()), 5),
-                    "later_mean": round(float(off[SMOOTHING:].abs().mean()), 5),
+                    "later_at_most": round(float(later.max()), 5),
+                    "later_mean": round(float(later.mean()), 5),
                     "at_the_end": round(float(off[-1]), 5),
+                    "last_by_start": by_start([float(one[-1]) for one in single]),
+                    "held_out_by_start": by_start(unseen),
                     "single_starts_at_most": [round(float(one.abs().max()), 5) for one in single],
                 }
             )
             print(
                 f"{stage}: {name}, {len(lines)} starts: at most {off.abs().max():.2%}, on average "
-                f"{off.abs().mean():.2%}, in the end {off[-1]:+.2%} off {against}"
+                f"{off.abs().mean():.2%} off {against}; without the first steps {later.max():.2%} and "
+                f"{later.mean():.2%}; in the end {off[-1]:+.2%}"
             )
     return apart
 
