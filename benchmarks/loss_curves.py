@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import hashlib
 import itertools
 import json
 import math
@@ -143,8 +144,20 @@ def mean(curves: Iterable[list[float]]) -> torch.Tensor:
     return torch.tensor(list(curves), dtype=torch.float64).mean(dim=0)
 
 
+def _lines(panel: Any, values: list[list[float]], colour: str, name: str) -> None:
+    """Their mean, and pale each by itself, by the last step of each window."""
+    steps = range(SMOOTHING, SMOOTHING + len(values[0]))
+    for line in values:
+        panel.plot(steps, line, color=colour, alpha=0.25, linewidth=0.7)
+    panel.plot(steps, mean(values), color=colour, label=name, linewidth=1.4)
+    panel.grid(alpha=0.3)
+
+
 def draw(runs: list[dict[str, Any]], out: Path) -> None:
-    """Two panels a stage: smoothed losses, and how far they lie off XTuner's; pale, each start by itself."""
+    """Panels of a stage: smoothed losses, and how far they lie off XTuner's; pale, each start by itself.
+
+    A start that lies off by more than 4 % leaves its panel.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -153,7 +166,14 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
     stages = [stage for stage in STAGES if of(runs, stage)]
     if not stages:  # a part of a comparison, without XTuner's runs
         return
-    figure, grid = pyplot.subplots(2, len(stages), figsize=(5.5 * len(stages), 7), dpi=100, squeeze=False)
+    references = [name for name in REFERENCES[:2] if any(name in of(runs, stage) for stage in stages)]
+    figure, grid = pyplot.subplots(
+        1 + len(references),
+        len(stages),
+        figsize=(5.5 * len(stages), 3.5 * (1 + len(references))),
+        dpi=100,
+        squeeze=False,
+    )
     colours = dict(
         zip(
             SUBJECTS,
@@ -162,29 +182,25 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
         )
     )
     for column, stage in enumerate(stages):
-        curves = of(runs, stage)
-        reference = curves["XTuner"]
-        for name, lines in curves.items():
-            off = [
-                [100 * (a / b - 1) for a, b in zip(line, reference[start], strict=True)]
-                for start, line in lines.items()
-            ]
-            steps = range(SMOOTHING, SMOOTHING + len(off[0]))
-            for panel, values in ((grid[0][column], list(lines.values())), (grid[1][column], off)):
-                for line in values:
-                    panel.plot(steps, line, color=colours[name], alpha=0.25, linewidth=0.7)
-                panel.plot(steps, mean(values), color=colours[name], label=name, linewidth=1.4)
+        for name, lines in of(runs, stage).items():
+            _lines(grid[0][column], list(lines.values()), colours[name], name)
         grid[0][column].set(title=stage, ylabel="loss (nats per supervised token)", yscale="log")
-        grid[1][column].set(xlabel="step", ylabel="off XTuner (%)", ylim=(-4, 4))
-        for panel in (grid[0][column], grid[1][column]):
-            panel.grid(alpha=0.3)
         grid[0][column].legend(fontsize=8)
+        for row, against in enumerate(references, 1):
+            curves = of(runs, stage, against)
+            for name, lines in curves.items():
+                off = [
+                    [100 * (a / b - 1) for a, b in zip(line, curves[against][start], strict=True)]
+                    for start, line in lines.items()
+                ]
+                _lines(grid[row][column], off, colours[name], name)
+            grid[row][column].set(xlabel="step", ylabel=f"off {against} (%)", ylim=(-4, 4))
     figure.tight_layout()
     figure.savefig(out)
 
 
 def by_start(shares: list[float]) -> dict[str, float]:
-    """Mean of one share a start, and its standard error where there are several."""
+    """Mean over the starts of each one's share, and its standard error where there are several."""
     values = torch.tensor(shares, dtype=torch.float64)
     found = {"mean": round(float(values.mean()), 5)}
     if len(shares) > 1:
@@ -203,7 +219,7 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for stage, against in itertools.product(STAGES, REFERENCES):
         curves = of(runs, stage, against)
         for name, lines in curves.items():
-            if name == against:
+            if name == against or (against == REFERENCES[-1] and name in REFERENCES):
                 continue
             reference = [curves[against][start] for start in lines]
             off = mean(lines.values()) / mean(reference) - 1
@@ -224,6 +240,9 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "last_by_start": by_start([float(one[-1]) for one in single]),
                     "held_out_by_start": by_start(unseen),
                     "single_starts_at_most": [round(float(one.abs().max()), 5) for one in single],
+                    "later_single_starts_at_most": [
+                        round(float(one[SMOOTHING:].abs().max()), 5) for one in single
+                    ],
                 }
             )
             print(
@@ -249,12 +268,16 @@ def main() -> None:
     parser.add_argument("--subjects", default=";".join(SUBJECTS), help="separated by semicolons")
     parser.add_argument("--out", type=Path, default=RESULTS / "loss_curves.json")
     arguments = parser.parse_args()
+    if arguments.steps < 2 * SMOOTHING:
+        parser.error(f"--steps {arguments.steps}: a curve has {2 * SMOOTHING} or more")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = (str(smollm2_directory()), str(PARTS / "vision_tower"))
     shapes: Shapes = replace(SHAPES["demo"], weights=weights)
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"runs": []}
     circumstances = environment("benchmarks.loss_curves", sys.argv)
     if arguments.starts:
+        encoder = (PARTS / "vision_tower" / "model.safetensors").read_bytes()
+        result["encoder_sha256"] = hashlib.sha256(encoder).hexdigest()
         result |= {key: value for key, value in circumstances.items() if key not in ("hardware", "date")}
     origin = {key: circumstances[key] for key in ("hardware", "date")}
     runs: list[dict[str, Any]] = result["runs"]
@@ -300,7 +323,7 @@ def main() -> None:
                     projector = {n.removeprefix("projector."): w for n, w in trained.items()}
                     save_file(projector, start_of_stage_2)
                 write(arguments.out, result)
-    result["smoothed_off_xtuner"] = compare(runs)
+    result["smoothed_off"] = compare(runs)
     write(arguments.out, result)
     draw(runs, arguments.out.with_suffix(".png"))
     print(arguments.out)
