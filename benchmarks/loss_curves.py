@@ -276,10 +276,10 @@ def main() -> None:
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"runs": []}
     circumstances = environment("benchmarks.loss_curves", sys.argv)
     if arguments.starts:
-        encoder = (PARTS / "vision_tower" / "model.safetensors").read_bytes()
-        result["encoder_sha256"] = hashlib.sha256(encoder).hexdigest()
         result |= {key: value for key, value in circumstances.items() if key not in ("hardware", "date")}
     origin = {key: circumstances[key] for key in ("hardware", "date")}
+    encoder = (PARTS / "vision_tower" / "model.safetensors").read_bytes()
+    origin["encoder_sha256"] = hashlib.sha256(encoder).hexdigest()
     runs: list[dict[str, Any]] = result["runs"]
     for path in arguments.merge:
         made = [(run["stage"], run["subject"], run["start"]) for run in runs]
