@@ -81,7 +81,7 @@ def test_it_looks_where_the_shape_is(seeing, corner):
 
     shape, blank = look(picture(corner)), look(picture())
     assert shape[corner] > 2 * blank[corner]  # to the top left it turns where nothing is, too
-    assert all(shape[corner] > 3 * weight for other, weight in shape.items() if other != corner)
+    assert all(shape[corner] > 4 * weight for other, weight in shape.items() if other != corner)
 
 
 def test_each_picture_of_the_conversation_has_weights_of_its_own(seeing):
