@@ -54,7 +54,8 @@ SUBJECTS: dict[str, tuple[type, dict[str, Any]]] = {
     "ours, no float8": (Ours, {}),
     "ours, float8 both ways": (Ours, {"frozen_fp8": True}),
 }
-REFERENCES = ("XTuner", "XTuner, scale settled", "ours, no float8")
+XTUNERS = ("XTuner", "XTuner, scale settled")
+REFERENCES = (*XTUNERS, "ours, no float8")
 SMOOTHING = 20  # steps of the moving average
 HELD_OUT = 8  # batches
 PROJECTOR_SEED = 3  # of the first start
@@ -166,7 +167,7 @@ def draw(runs: list[dict[str, Any]], out: Path) -> None:
     stages = [stage for stage in STAGES if of(runs, stage)]
     if not stages:  # a part of a comparison, without XTuner's runs
         return
-    references = [name for name in REFERENCES[:2] if any(name in of(runs, stage) for stage in stages)]
+    references = [name for name in XTUNERS if any(name in of(runs, stage) for stage in stages)]
     figure, grid = pyplot.subplots(
         1 + len(references),
         len(stages),
@@ -219,7 +220,7 @@ def compare(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for stage, against in itertools.product(STAGES, REFERENCES):
         curves = of(runs, stage, against)
         for name, lines in curves.items():
-            if name == against or (against == REFERENCES[-1] and name in REFERENCES):
+            if name == against or (against not in XTUNERS and name in REFERENCES):  # said the other way round
                 continue
             reference = [curves[against][start] for start in lines]
             off = mean(lines.values()) / mean(reference) - 1
