@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from llava_tuning.inference.backend import ChatMessage
 Vote = Literal["up", "down"]
 MAX_CHATS = 500
 TITLE_LENGTH = 60  # characters
+_numbers = itertools.count(time.time_ns() // 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class Chat:
     """One conversation. `id` names it in the browser's list and in the file of votes.
 
     `model` is the one that the page shows as chosen; it stays when another conversation takes the place.
+    `number` grows from one conversation to the next, also when the app was started anew in between: answers
+    to a page's requests may overtake each other.
     """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -103,6 +108,7 @@ class Chat:
     cancel: Answering | None = None  # of the answer being written; None when there is none
     told: set[str] = field(default_factory=set)  # names of the pictures that the browser has
     model: str = ""  # empty is the app's own
+    number: int = field(default_factory=lambda: next(_numbers))
 
     @property
     def pictures(self) -> int:
@@ -137,6 +143,7 @@ class Chat:
         self.stop()
         self.cancel = None
         self.id, self.system, self.exchanges, self.told = other.id, other.system, other.exchanges, other.told
+        self.number = other.number
 
     def fork(self, name: str, fork: str) -> None:
         """Go on under another id, unless another conversation has taken the place of `name` meanwhile.

@@ -158,4 +158,5 @@ def kept_by_browser(chat: Chat) -> dict[str, Any]:
     }
     chat.told |= pictures.keys()
     messages = messages_of(chat.system, chat.exchanges, lambda picture: picture.name)
-    return {"id": chat.id, "title": chat.title, "messages": messages, "pictures": pictures}
+    named = {"id": chat.id, "number": chat.number, "title": chat.title}
+    return named | {"messages": messages, "pictures": pictures}

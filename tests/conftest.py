@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,8 +17,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import forked
 import pytest
 
 # Set before anything of the project, or huggingface_hub, is imported: both read their folders early.
@@ -116,16 +116,16 @@ def find_port() -> int:
 
 @dataclass
 class RunningApp:
-    """`python -m app` as a user starts it."""
+    """`python -m app`, forked; `test_server` starts it as a user does."""
 
     url: str
     port: int
-    process: subprocess.Popen[str]
+    process: forked.Forked
+    printed: TextIO
     lines: list[str] = field(default_factory=list)
 
     def follow(self) -> None:
-        assert self.process.stdout is not None
-        self.lines.extend(iter(self.process.stdout.readline, ""))
+        self.lines.extend(iter(self.printed.readline, ""))
 
     @property
     def output(self) -> str:
@@ -160,16 +160,12 @@ def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             "NO_PROXY": "127.0.0.1",
         }
         # Started elsewhere than in the project, as an installed command may be.
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "--port", str(port), *options],
-            cwd=tmp_path_factory.mktemp("elsewhere"),
-            env=env | environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+        command = [sys.executable, "-m", "app", "--port", str(port), *options]
+        process, printed = forked.start(
+            command, cwd=tmp_path_factory.mktemp("elsewhere"), env=env | environment
         )
         started.append(process)
-        running = RunningApp(f"http://127.0.0.1:{port}", port, process)
+        running = RunningApp(f"http://127.0.0.1:{port}", port, process, printed)
         threading.Thread(target=running.follow, daemon=True).start()
         deadline = time.monotonic() + 180
         while not re.search(r"ready: open", running.output):

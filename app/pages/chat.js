@@ -6,6 +6,7 @@ const texts = props.texts[navigator.language.toLowerCase().startsWith('zh') ? 'z
 const list = element.querySelector('.lt-kept');
 const hint = element.querySelector('.lt-hint');
 let current = null; // the conversation on the page, as kept
+let newest = 0; // the highest number of a conversation that was on this page
 let keeps = true;
 const undo = element.querySelector('.lt-undo');
 let untold = '';
@@ -16,7 +17,8 @@ const forks = new Map(); // by conversation, the id under which this window goes
 // What the server sends has the pictures that are new to it only; the rest are here.
 async function receive({ left, ...sent }) {
   sent.id = forks.get(sent.id) ?? sent.id;
-  if (left) return receiveLeft(sent);
+  if (left || sent.number < newest) return receiveLeft(sent); // the next conversation's message has overtaken it
+  newest = sent.number ?? newest; // a part of an answer has none
   if (sent.answer !== undefined) return receivePart(sent);
   const before = current?.id === sent.id ? current : null;
   const kept = keeps ? await find(sent.id) : before;
@@ -95,9 +97,9 @@ async function bringBack() {
   sendBack(kept, false);
 }
 
-// An answer that was cut off because another conversation was opened, or this one deleted.
+// What is left of a conversation once another was opened, or this one deleted: an answer cut off, a vote.
 async function receiveLeft(sent) {
-  if (!keeps) return;
+  if (!keeps || !sent.messages?.length) return;
   const kept = await find(sent.id);
   const left = { ...sent, pictures: { ...kept?.pictures, ...sent.pictures }, copy: kept?.copy, used: Date.now() };
   if ((await keep(left)) === 'forked') await keep(await copyOf(left));

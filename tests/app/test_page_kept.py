@@ -131,6 +131,24 @@ def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
     assert chat.answer(2) and chat.rows.count() == 4
 
 
+def test_a_vote_that_the_page_hears_of_after_the_next_conversation_is_kept(chat, feedback_folder):
+    """And the conversation can be opened again: answers of the server may overtake each other."""
+    held, file = [], feedback_folder / "feedback.jsonl"
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    chat.page.route("**/queue/data*", lambda route: held.append(route))
+    chat.press("Like")
+    while not file.exists() or file.read_text(encoding="utf-8") == before:
+        chat.page.wait_for_timeout(100)
+    chat.begin_anew()
+    for route in held:
+        route.continue_()
+    chat.page.unroute("**/queue/data*")
+    chat.wait_for_kept_votes("up")
+    assert chat.rows.count() == 0
+    chat.kept.first.click()
+    assert "Paris" in chat.answer()
+
+
 def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
     chat.set("max-length", 2048)
     chat.ask(LONG)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver, reduction
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 HELPERS = Path(__file__).parent
 _context = multiprocessing.get_context("forkserver")
@@ -53,6 +54,19 @@ class Forked:
         self._process = _context.Process(target=_perform, args=given)
         self._process.start()
 
+    def poll(self) -> int | None:
+        """The exit status of one that has ended."""
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """To one that has not ended."""
+        if self._process.exitcode is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def terminate(self) -> None:
+        """As `send_signal`, with SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
     def wait(self, timeout: float | None = None) -> int:
         """The exit status, once it has ended; negative for a signal."""
         self._process.join(timeout)
@@ -82,6 +96,19 @@ def run(
             file.seek(0)
             texts.append(file.read().decode() if capture_output else None)
     return subprocess.CompletedProcess(command, status, *texts)
+
+
+def start(command: Sequence[str | Path], **options: Any) -> tuple[Forked, TextIO]:
+    """A running program and what it prints, errors among it.
+
+    Args:
+        options: `env` and `cwd`.
+    """
+    read, write = os.pipe()
+    with open(os.devnull) as nothing:
+        program = Forked(command, **options, streams=(nothing.fileno(), write, write))
+    os.close(write)
+    return program, open(read)
 
 
 def is_module(command: Sequence[str | Path]) -> bool:

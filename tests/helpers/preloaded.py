@@ -7,6 +7,7 @@ from llava_tuning.training import compat  # noqa: E402
 
 compat.apply()
 import datasets  # noqa: E402, F401
+import gradio  # noqa: E402, F401
 import peft  # noqa: E402, F401
 import xtuner.tools.train  # noqa: E402, F401
 from transformers import (  # noqa: E402, F401
