@@ -12,6 +12,8 @@ import peft
 import torch
 import transformers
 
+from llava_tuning.training.estimate import FLOP_FORMULA
+
 
 def environment(module: str, argv: list[str]) -> dict[str, Any]:
     """Date, command, hardware and versions; `module` is what `python -m` runs."""
@@ -39,7 +41,9 @@ def _version(package: str) -> str | None:
 
 def describe(result: dict[str, Any]) -> str:
     """A table for each task and kind of comparison; ratios are to the task's first row and to "ours"."""
-    lines = []
+    lines = [
+        f"TFLOP/s: useful floating-point operations, {FLOP_FORMULA}; of a matrix product's rate in brackets"
+    ]
     rows = result["rows"]
     peak = result.get("matmul_tflop_per_s") or float("nan")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice, with_article
+from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice, as_typed, with_article
 from llava_tuning.data.records import Record, make_record, write_json
 from llava_tuning.errors import UserError
 
@@ -183,7 +183,8 @@ def _caption_record(path: Path, questions: Sequence[Question], seed: int, langua
     else:
         caption = _english_caption(shape, colour, rng)
     name = f"easy-vqa-caption-{path.stem}{'' if language == 'en' else f'-{language}'}"
-    return make_record(name, f"images/train/{path.name}", [(rng.choice(DESCRIBE[language]), caption)])
+    turns = as_typed([(rng.choice(DESCRIBE[language]), caption)], name)
+    return make_record(name, f"images/train/{path.name}", turns)
 
 
 def _english_caption(shape: str | None, colour: str | None, rng: random.Random) -> str:
@@ -208,6 +209,8 @@ def _conversation_record(
     turns = [(q.text, q.answer) for q in questions]
     random.Random(f"easy-vqa turns {seed} {split} {path.stem}").shuffle(turns)
     name = f"easy-vqa-{split}-{path.stem}{'' if language == 'en' else f'-{language}'}"
+    if split == "train":  # the official test is asked as it is
+        turns = as_typed(turns, name)
     return make_record(name, f"images/{split}/{path.name}", turns)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 Language = Literal["en", "zh"]
@@ -46,6 +47,20 @@ DESCRIBE_PROMPTS_ZH = (
     "请概括一下这张图片。",
 )
 DESCRIBE: Mapping[Language, tuple[str, ...]] = {"en": DESCRIBE_PROMPTS, "zh": DESCRIBE_PROMPTS_ZH}
+
+
+def as_typed(turns: Iterable[tuple[str, str]], key: str) -> list[tuple[str, str]]:
+    """(question, answer) pairs, half of whose questions (by chance) begin with a capital, the rest do not.
+
+    People type both. Where all questions begin with one and all requests for a description with the other, a
+    model goes by the letter and describes what it was asked a question about.
+
+    Args:
+        key: chooses which; the same key, the same letters.
+    """
+    rng = random.Random(f"typed {key}")
+    begin = (str.upper, str.lower)
+    return [(rng.choice(begin)(question[:1]) + question[1:], answer) for question, answer in turns]
 
 
 def with_article(phrase: str) -> str:

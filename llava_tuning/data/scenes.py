@@ -16,7 +16,7 @@ from typing import Literal
 from llava_tuning.data.easy_vqa import COLOURS as EASY_VQA_COLOURS
 from llava_tuning.data.easy_vqa import SHAPES as EASY_VQA_SHAPES
 from llava_tuning.data.parallel import on_all_cores
-from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, LanguageChoice
+from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, LanguageChoice, as_typed
 from llava_tuning.data.records import make_record, write_json
 from llava_tuning.errors import UserError
 
@@ -157,8 +157,9 @@ def write_scenes(
             rng = drawn.rng("phrasing")
             caption = (rng.choice(DESCRIBE[code]), rng.choice(captions(drawn, code)))
             name = f"scene-{seed}-{drawn.index}{'' if code == 'en' else f'-{code}'}"
-            pretrain.append(make_record(f"{name}-caption", _image_name(drawn), [caption]))
-            turns = [(q.text, q.answer) for q in questions(drawn, code)]
+            typed = as_typed([caption], f"{name}-caption")
+            pretrain.append(make_record(f"{name}-caption", _image_name(drawn), typed))
+            turns = as_typed([(q.text, q.answer) for q in questions(drawn, code)], name)
             finetune.append(make_record(name, _image_name(drawn), turns))
     paths = {"pretrain": out / "pretrain.json", "finetune": out / "finetune.json"}
     write_json(paths["pretrain"], pretrain)

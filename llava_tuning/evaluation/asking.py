@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -39,8 +40,10 @@ def ask(
         progress: called with the number of questions asked so far.
         answered: called with the index and answer of each question as soon as its batch is done.
     """
-    # Questions of like length share a batch, so that little is padded.
-    order = sorted(range(len(asked)), key=lambda i: (len(asked[i][0]), _key(asked[i][1])))
+    # Questions about the same picture share a batch, where it is read once; of the others those of like
+    # length, so that little is padded.
+    times = Counter(_key(picture) for _, picture in asked)
+    order = sorted(range(len(asked)), key=lambda i: _place(*asked[i], times))
     answers = [""] * len(asked)
     for start in range(0, len(order), batch_size):
         progress(start)
@@ -56,6 +59,12 @@ def ask(
             answered(i, answer)
     progress(len(asked))
     return answers
+
+
+def _place(text: str, picture: Picture | None, times: Mapping[str, int]) -> tuple[bool, str, int]:
+    key = _key(picture)
+    several = bool(key) and times[key] > 1
+    return several, key if several else "", len(text)
 
 
 def _key(picture: Picture | None) -> str:

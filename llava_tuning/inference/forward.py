@@ -19,6 +19,9 @@ from llava_tuning.inference.loading import LoadedModel
 from llava_tuning.inference.prefix_cache import PictureCache, picture_key
 from llava_tuning.models.llava import tokens_per_image
 
+# Of a batch's tokens, one in so many is to be saved: each piece that is read has a cost of its own.
+_WORTHWHILE = 16
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -126,6 +129,40 @@ class ForwardPass:
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
+
+    def begin(self, prompts: Sequence[Prompt]) -> tuple[DynamicCache, torch.Tensor, Sequence[Prompt]]:
+        """Read the pictures that several prompts begin with once for all of them.
+
+        Returns:
+            keys and values of what was read, their mask (batch, length), and what is left of each prompt;
+            nothing is read where little would be saved.
+        """
+        ends = [self._first_picture_end(prompt) for prompt in prompts]
+        keys = [tuple(self.token_names(p)[:end]) for p, end in zip(prompts, ends, strict=True)]
+        distinct = {key: row for row, key in enumerate(keys)}
+        saved = sum(map(len, keys)) - sum(map(len, distinct))
+        cache = self.new_cache()
+        if not all(ends) or saved * _WORTHWHILE < sum(len(prompt.ids) for prompt in prompts):
+            return cache, torch.zeros(len(prompts), 0, dtype=torch.long, device=self.model.device), prompts
+        heads = [
+            Prompt(prompts[row].ids[: ends[row]], prompts[row].images[:1], 0) for row in distinct.values()
+        ]
+        embeds, mask = self.embed(heads)
+        self.logits(embeds, mask, cache)
+        numbers = {key: number for number, key in enumerate(distinct)}
+        index = torch.tensor([numbers[key] for key in keys], device=mask.device)
+        cache.batch_select_indices(index)
+        rest = [
+            prompt.after(end, self.image_token_id, self.tokens_per_image)
+            for prompt, end in zip(prompts, ends, strict=True)
+        ]
+        return cache, mask[index], rest
+
+    def _first_picture_end(self, prompt: Prompt) -> int:
+        """How many tokens there are up to the end of the first picture; 0 without one."""
+        if self.image_token_id is None or not prompt.images:
+            return 0
+        return prompt.ids.index(self.image_token_id) + self.tokens_per_image
 
     def attention(self, prompt: Prompt, count: int) -> torch.Tensor:
         """What the steps that wrote the prompt's last `count` tokens attended to; see `answer_attention`."""

@@ -204,10 +204,11 @@ class TransformersBackend:
         # inference_mode is entered anew for each step: a generator must not leave it on for its caller.
         sampler = Sampler(settings, self._forbidden, self._forward.model.device)
         if cache is None:
-            cache = self._forward.new_cache()
+            cache, read, prompts = self._forward.begin(prompts)
+        else:
+            read = torch.ones(1, cache.get_seq_length(), dtype=torch.long, device=self._forward.model.device)
         embeds, mask = self._forward.embed(prompts)
-        if before := cache.get_seq_length():
-            mask = torch.cat([mask.new_ones(len(prompts), before), mask], dim=1)
+        mask = torch.cat([read, mask], dim=1)
         rows = list(range(len(prompts)))
         written = mask.new_empty((len(rows), 0))  # (batch, answer length)
         while not (cancel and cancel.is_set()):

@@ -78,13 +78,17 @@ class Training:
         return "pretrain"
 
 
-def flop(training: Training, load: Load, recomputed: float = 0.0) -> float:
-    """Floating-point operations that a load needs at least.
+FLOP_FORMULA = (
+    "2 × weights × tokens forward; the same again for the gradient of the inputs, and again for that of "
+    "weights that train; attention within each sample (causal: half) 2 × tokens² × width forward, twice that "
+    "backward; the head at supervised positions only, the vision tower up to the layer that is used"
+)
 
-    Two for each multiplication and addition of a matrix product: 2 × weights × tokens forward; the same again
-    for the gradient of the inputs, and again for that of weights that train. Attention within each sample
-    (causal: half) 2 × tokens² × width forward, twice that backward. The head counts at supervised positions
-    only, the vision tower up to the layer that is used.
+
+def flop(training: Training, load: Load, recomputed: float = 0.0) -> float:
+    """Floating-point operations that a load needs at least, by `FLOP_FORMULA`.
+
+    Two for each multiplication and addition of a matrix product.
 
     Args:
         recomputed: share of the language model's layers whose forward pass runs twice.

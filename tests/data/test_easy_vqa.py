@@ -67,7 +67,7 @@ def test_a_conversation_holds_exactly_the_questions_of_its_picture(small: Path):
     reordered = 0
     for record in records:
         values = [turn.value.removeprefix("<image>\n") for turn in record.conversations]
-        turns = list(zip(values[::2], values[1::2], strict=True))
+        turns = [(q[0].lower() + q[1:], a) for q, a in zip(values[::2], values[1::2], strict=True)]
         expected = official[Path(record.image or "").name]
         assert sorted(turns) == sorted(expected)
         reordered += turns != expected

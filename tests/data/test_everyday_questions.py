@@ -292,7 +292,8 @@ def test_names_are_asked_of_pictures_of_one_thing_alone(written: Path):
     for record in names:
         question, answer = (turn.value for turn in record.conversations)
         language = "zh" if re.search("[\u4e00-\u9fff]", question) else "en"
-        assert question.removeprefix("<image>\n") in QUESTIONS[language]["name"]
+        question = question.removeprefix("<image>\n")
+        assert question[0].lower() + question[1:] in QUESTIONS[language]["name"]
         assert answer in captions[record.image]
     several = "、|, (?!mostly)| and |side by side"
     one = {image for image, caption in captions.items() if not re.search(several, caption)}

@@ -105,10 +105,10 @@ def start(command: Sequence[str | Path], **options: Any) -> tuple[Forked, TextIO
         options: `env` and `cwd`.
     """
     read, write = os.pipe()
-    with open(os.devnull) as nothing:
+    with Path(os.devnull).open() as nothing:
         program = Forked(command, **options, streams=(nothing.fileno(), write, write))
     os.close(write)
-    return program, open(read)
+    return program, os.fdopen(read)
 
 
 def is_module(command: Sequence[str | Path]) -> bool:

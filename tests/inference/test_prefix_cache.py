@@ -200,6 +200,45 @@ def prefix(tokens: str) -> Prefix:
     return Prefix(list(tokens), Cache(len(tokens)))
 
 
+def test_questions_of_a_batch_about_one_picture_read_it_once(
+    backend: TransformersBackend,
+    fresh: Callable[[], TransformersBackend],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two pictures; a turn before the picture and a second picture are read as well."""
+    shapes: list[tuple[int, int]] = []
+    logits = backend._forward.logits
+
+    def spy(embeds: torch.Tensor, *rest: object) -> torch.Tensor:
+        shapes.append((embeds.shape[0], embeds.shape[1]))
+        return logits(embeds, *rest)
+
+    monkeypatch.setattr(backend._forward, "logits", spy)
+    later = [
+        ChatMessage("user", "Hello."),
+        ChatMessage("assistant", "Hi."),
+        ChatMessage("user", "This?", (RED,)),
+    ]
+    asked = [[ChatMessage("user", text, (STRIPES.copy(),))] for text in (*QUESTIONS, "Is it red or blue?")]
+    asked += [[ChatMessage("user", text, (RED,))] for text in QUESTIONS]
+    asked += [later, [ChatMessage("user", "Are both red?", (RED, STRIPES))]]
+    whole = [len(backend._prompt(messages, SHORT).ids) for messages in asked]
+    answers = backend.answer_batch(asked, SHORT)
+    beginnings, rest = shapes[:2]
+    assert beginnings[0] == 3 and rest[0] == len(asked)  # stripes, red, and red after a greeting
+    assert rest[1] <= max(whole) - backend._forward.tokens_per_image
+    assert answers == [fresh().answer_batch([messages], SHORT)[0] for messages in asked]
+
+
+def test_a_batch_with_a_question_in_text_alone_is_answered_as_its_questions_are(
+    backend: TransformersBackend, fresh: Callable[[], TransformersBackend]
+) -> None:
+    asked = [[ChatMessage("user", text, (RED,))] for text in QUESTIONS]
+    asked += [[ChatMessage("user", "What is the capital of France?")]]
+    answers = backend.answer_batch(asked, SHORT)
+    assert answers == [fresh().answer_batch([messages], SHORT)[0] for messages in asked]
+
+
 def test_a_prefix_is_cut_to_what_agrees_and_leaves_a_token_to_read() -> None:
     cache = PrefixCache()
     cache.put(prefix("abcdef"))

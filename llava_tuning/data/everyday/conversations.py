@@ -16,7 +16,7 @@ from llava_tuning.data.everyday.names import NOISY, has_a_colour, has_a_side, no
 from llava_tuning.data.everyday.questions import Asker
 from llava_tuning.data.everyday.table import EverydayPicture, check_style, read_table
 from llava_tuning.data.parallel import on_all_cores
-from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice
+from llava_tuning.data.phrases import DESCRIBE, LANGUAGES, Language, LanguageChoice, as_typed
 from llava_tuning.data.records import Record, make_record, write_json
 from llava_tuning.errors import UserError
 from llava_tuning.models.pictures import FORMATS, open_picture
@@ -123,9 +123,10 @@ class _Composer:
         image = f"images/{name}.png"
         row = self._draw(image, row)
         questions = asker.about_one(row[0], rng) if len(row) == 1 else asker.about_row(row, rng)
-        conversation = make_record(name, image, [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]])
+        turns = [(q.text, q.answer) for q in questions[:MAX_QUESTIONS]]
+        conversation = make_record(name, image, as_typed(turns, name))
         turn = (rng.choice(DESCRIBE[asker.language]), rng.choice(asker.captions(row)))
-        caption = make_record(f"{name}-caption", image, [turn])
+        caption = make_record(f"{name}-caption", image, as_typed([turn], f"{name}-caption"))
         return caption, conversation, _name_record(f"{name}-name", image, asker, row)
 
     def _draw(self, image: str, row: Sequence[EverydayPicture]) -> list[EverydayPicture]:
@@ -151,7 +152,7 @@ def _name_record(key: str, image: str, asker: Asker, row: Sequence[EverydayPictu
     if len(row) > 1:
         return None
     question = asker.name(row[0], random.Random(key))
-    return make_record(key, image, [(question.text, question.answer)])
+    return make_record(key, image, as_typed([(question.text, question.answer)], key))
 
 
 def read_rgba(folder: Path, picture: EverydayPicture) -> Image.Image:
@@ -207,10 +208,11 @@ def _photographs(
     for number, path in enumerate(photograph_files(folder)):
         for crop in range(_CROPS):
             rng = random.Random(f"photograph {seed} {number} {crop}")
-            image = f"images/photograph-{seed}-{number}-{crop}.jpg"
+            name = f"photograph-{seed}-{number}-{crop}"
+            image = f"images/{name}.jpg"
             square_crop(open_picture(path), rng, size).save(out / image, quality=90)
             turn = photograph_turn(languages[(number + crop) % len(languages)], rng)
-            records.append(make_record(f"photograph-{seed}-{number}-{crop}", image, [turn]))
+            records.append(make_record(name, image, as_typed([turn], name)))
     return records
 
 

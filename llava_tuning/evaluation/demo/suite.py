@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from llava_tuning.data.phrases import Language
+from llava_tuning.data.phrases import Language, as_typed
 from llava_tuning.evaluation.asking import Picture
 from llava_tuning.evaluation.scoring import normalise_answer
 
@@ -40,12 +40,12 @@ class Prior:
         self._by_text: dict[str, Counter[str]] = defaultdict(Counter)
         self._by_kind: dict[str, Counter[str]] = defaultdict(Counter)
         for kind, text, answer in seen:
-            self._by_text[text][answer] += 1
+            self._by_text[text.lower()][answer] += 1
             self._by_kind[kind][answer] += 1
 
     def answer(self, item: Item) -> str:
         """Without having seen the picture."""
-        known = self._by_text.get(item.text) or self._by_kind.get(item.kind)
+        known = self._by_text.get(item.text.lower()) or self._by_kind.get(item.kind)
         return known.most_common(1)[0][0] if known else ""
 
 
@@ -68,6 +68,15 @@ class Suite:
     judge: Callable[[Item, str], bool] = same_answer
     max_new_tokens: int = 8
     also: Mapping[str, Callable[[Item, str], bool]] = field(default_factory=dict)
+
+
+def asked_as_typed(suite: Suite, seed: int) -> Suite:
+    """The suite with about half of its questions beginning with a capital; see `as_typed`."""
+    items = []
+    for item in suite.items:
+        ((text, _),) = as_typed([(item.text, item.right)], f"{seed} {item.id}")
+        items.append(replace(item, text=text))
+    return replace(suite, items=items)
 
 
 @dataclass(frozen=True)
