@@ -98,8 +98,8 @@ class Chat:
     """One conversation. `id` names it in the browser's list and in the file of votes.
 
     `model` is the one that the page shows as chosen; it stays when another conversation takes the place.
-    `number` grows from one conversation to the next, also when the app was started anew in between: answers
-    to a page's requests may overtake each other.
+    `number` grows from one conversation to the next, because answers to a page's requests may overtake each
+    other; it begins with the time, so that it grows over a new start of the app too.
     """
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -143,7 +143,7 @@ class Chat:
         self.stop()
         self.cancel = None
         self.id, self.system, self.exchanges, self.told = other.id, other.system, other.exchanges, other.told
-        self.number = other.number
+        self.number = next(_numbers)  # of now: `other` may have been long in the making
 
     def fork(self, name: str, fork: str) -> None:
         """Go on under another id, unless another conversation has taken the place of `name` meanwhile.

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -116,11 +117,11 @@ def find_port() -> int:
 
 @dataclass
 class RunningApp:
-    """`python -m app`, forked; `test_server` starts it as a user does."""
+    """`python -m app`, forked unless it was asked for as a user starts it."""
 
     url: str
     port: int
-    process: forked.Forked
+    process: forked.Forked | subprocess.Popen[str]
     printed: TextIO
     lines: list[str] = field(default_factory=list)
 
@@ -151,7 +152,7 @@ def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     """Starts the app with options and further environment variables, and waits until it can be used."""
     started = []
 
-    def start(*options: str, **environment: str) -> RunningApp:
+    def start(*options: str, as_a_user: bool = False, **environment: str) -> RunningApp:
         port = find_port()
         env = os.environ | {
             "HF_HUB_OFFLINE": "1",
@@ -161,9 +162,13 @@ def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         }
         # Started elsewhere than in the project, as an installed command may be.
         command = [sys.executable, "-m", "app", "--port", str(port), *options]
-        process, printed = forked.start(
-            command, cwd=tmp_path_factory.mktemp("elsewhere"), env=env | environment
-        )
+        where = {"cwd": tmp_path_factory.mktemp("elsewhere"), "env": env | environment}
+        if as_a_user:
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, text=True, **where, **pipes)
+            printed = process.stdout
+        else:
+            process, printed = forked.start(command, **where)
         started.append(process)
         running = RunningApp(f"http://127.0.0.1:{port}", port, process, printed)
         threading.Thread(target=running.follow, daemon=True).start()
@@ -176,8 +181,12 @@ def _starts_apps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     yield start
     for process in started:
         process.terminate()
-    for process in started:
-        process.wait(20)
+    try:
+        for process in started:
+            process.wait(20)
+    finally:
+        for process in started:
+            process.kill()
 
 
 @pytest.fixture(scope="module")

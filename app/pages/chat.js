@@ -15,10 +15,10 @@ const forks = new Map(); // by conversation, the id under which this window goes
 
 // --- The conversation on the page ---------------------------------------------------------------------------
 // What the server sends has the pictures that are new to it only; the rest are here.
-async function receive({ left, ...sent }) {
+async function receive({ left, number = newest, ...sent }) { // a part of an answer has no number
   sent.id = forks.get(sent.id) ?? sent.id;
-  if (left || sent.number < newest) return receiveLeft(sent); // the next conversation's message has overtaken it
-  newest = sent.number ?? newest; // a part of an answer has none
+  if (left || number < newest) return receiveLeft(sent); // the next conversation's message has overtaken it
+  newest = number;
   if (sent.answer !== undefined) return receivePart(sent);
   const before = current?.id === sent.id ? current : null;
   const kept = keeps ? await find(sent.id) : before;
@@ -99,8 +99,10 @@ async function bringBack() {
 
 // What is left of a conversation once another was opened, or this one deleted: an answer cut off, a vote.
 async function receiveLeft(sent) {
-  if (!keeps || !sent.messages?.length) return;
+  if (!keeps || !sent.messages) return;
   const kept = await find(sent.id);
+  if (JSON.stringify(kept?.messages) === JSON.stringify(sent.messages)) return;
+  if (!sent.messages.length) return removeEmpty(sent.id).then(show);
   const left = { ...sent, pictures: { ...kept?.pictures, ...sent.pictures }, copy: kept?.copy, used: Date.now() };
   if ((await keep(left)) === 'forked') await keep(await copyOf(left));
   await show();

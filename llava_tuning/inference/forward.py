@@ -19,9 +19,6 @@ from llava_tuning.inference.loading import LoadedModel
 from llava_tuning.inference.prefix_cache import PictureCache, picture_key
 from llava_tuning.models.llava import tokens_per_image
 
-# Of a batch's tokens, one in so many is to be saved: each piece that is read has a cost of its own.
-_WORTHWHILE = 16
-
 
 @dataclass(frozen=True)
 class Prompt:
@@ -131,25 +128,28 @@ class ForwardPass:
         return logits
 
     def begin(self, prompts: Sequence[Prompt]) -> tuple[DynamicCache, torch.Tensor, Sequence[Prompt]]:
-        """Read the pictures that several prompts begin with once for all of them.
+        """Read what prompts with the same picture begin with, up to its end, once for all of them.
+
+        The same picture is the same object. Nothing is read where a prompt has no picture, where little would
+        be saved, and by models whose attention reaches back only so far, which padding in between would cut.
 
         Returns:
-            keys and values of what was read, their mask (batch, length), and what is left of each prompt;
-            nothing is read where little would be saved.
+            keys and values of what was read, their mask (batch, length), and what is left of each prompt.
         """
-        ends = [self._first_picture_end(prompt) for prompt in prompts]
-        keys = [tuple(self.token_names(p)[:end]) for p, end in zip(prompts, ends, strict=True)]
-        distinct = {key: row for row, key in enumerate(keys)}
-        saved = sum(map(len, keys)) - sum(map(len, distinct))
         cache = self.new_cache()
-        if not all(ends) or saved * _WORTHWHILE < sum(len(prompt.ids) for prompt in prompts):
-            return cache, torch.zeros(len(prompts), 0, dtype=torch.long, device=self.model.device), prompts
-        heads = [
-            Prompt(prompts[row].ids[: ends[row]], prompts[row].images[:1], 0) for row in distinct.values()
-        ]
-        embeds, mask = self.embed(heads)
+        nothing = torch.zeros(len(prompts), 0, dtype=torch.long, device=self.model.device)
+        ends = [self._first_picture_end(prompt) for prompt in prompts]
+        if not all(ends) or any(cache.is_sliding):
+            return cache, nothing, prompts
+        keys = [(id(p.images[0]), *p.ids[:end]) for p, end in zip(prompts, ends, strict=True)]
+        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+        if not _is_worthwhile([len(prompt.ids) for prompt in prompts], ends, len(numbers)):
+            return cache, nothing, prompts
+        first = [keys.index(key) for key in numbers]
+        embeds, mask = self.embed(
+            [Prompt(prompts[i].ids[: ends[i]], prompts[i].images[:1], 0) for i in first]
+        )
         self.logits(embeds, mask, cache)
-        numbers = {key: number for number, key in enumerate(distinct)}
         index = torch.tensor([numbers[key] for key in keys], device=mask.device)
         cache.batch_select_indices(index)
         rest = [
@@ -169,3 +169,16 @@ class ForwardPass:
         embeds, _ = self.embed([prompt])  # (1, length, hidden)
         language_model = self.model.model.language_model
         return answer_attention(language_model, embeds, count, self.new_cache(), self._cache_argument)
+
+
+def _is_worthwhile(lengths: Sequence[int], ends: Sequence[int], distinct: int) -> bool:
+    """Whether beginnings apart save a sixteenth of the work, padding counted, and take hardly more memory.
+
+    Args:
+        lengths, ends: tokens of each prompt, and of its beginning.
+        distinct: how many beginnings there are.
+    """
+    whole = len(lengths) * max(lengths)
+    rest = len(lengths) * max(length - end for length, end in zip(lengths, ends, strict=True))
+    kept = len(lengths) * max(ends) + rest
+    return distinct * max(ends) + rest <= whole * 15 / 16 and kept <= whole * 9 / 8

@@ -102,6 +102,17 @@ def test_old_pictures_go_from_the_disk(tmp_path, monkeypatch):
     assert new.is_file() and not old.exists()
 
 
+def test_each_conversation_of_a_page_has_a_higher_number_than_the_one_before():
+    """Also one that took long to be restored, so that another was begun meanwhile."""
+    late, page = Chat(), Chat()
+    before = page.number
+    page.replace(late)
+    restored = page.number
+    page.replace(Chat())
+    assert before < restored < page.number
+    assert kept_by_browser(page)["number"] == page.number
+
+
 def test_a_long_title_is_cut():
     title = Chat(exchanges=(Exchange(Question("word " * 30), "x"),)).title
     assert len(title) <= chats.TITLE_LENGTH and title.endswith("word…")

@@ -47,7 +47,7 @@ def test_who_leaves_the_front_stops_the_model_behind_it(front, app):
 def test_several_are_answered_at_a_time(front, app):
     """The line is the server's own: the front passes several questions on."""
     with openai.OpenAI(base_url=f"{front.url}/v1", api_key="none", max_retries=0) as client:
-        options = {"model": "default", "temperature": 0, "max_tokens": 60}
+        options = {"model": "default", "temperature": 0, "max_tokens": 120}
         asked = partial(client.chat.completions.create, messages=AT_LENGTH, **options)
         threads = [threading.Thread(target=asked) for _ in range(2)]
         for thread in threads:

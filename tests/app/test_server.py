@@ -81,8 +81,8 @@ def test_a_text_model_says_so_and_stopping_leaves_no_uploads(text_model, free_po
         said.append(line)
         if "ready" in line:
             break
-    assert "is loaded: text only" in said[-2]
-    assert "Warning" not in "".join(said)
+    output = "".join(said)
+    assert "is loaded: text only" in output and "Warning" not in output
     assert list(tmp_path.glob("llava-tuning-web-*"))
     app.terminate()
     app.wait(30)
@@ -91,7 +91,7 @@ def test_a_text_model_says_so_and_stopping_leaves_no_uploads(text_model, free_po
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_does_not_wait_for_open_pages_and_answers(start_app, text_model, how):
-    app = start_app("--model", str(text_model))
+    app = start_app("--model", str(text_model), as_a_user=True)
     client = openai.OpenAI(base_url=f"{app.url}/v1", api_key="none", max_retries=0)
     question = [{"role": "user", "content": "Write a long story about a lighthouse keeper."}]
     options = {"messages": question, "max_tokens": 4000, "temperature": 0, "stream": True}

@@ -290,6 +290,15 @@ def test_the_question_only_control_knows_texts_and_kinds() -> None:
     assert prior.answer(Item("1", "how many x?", "", "count")) == "5"
     assert prior.answer(Item("1", "how many new?", "", "count")) == "2"
     assert prior.answer(Item("1", "new", "", "new")) == ""
+    assert prior.answer(Item("1", "How many x?", "", "count")) == "5"
+
+
+def test_questions_are_asked_with_capitals_and_without() -> None:
+    asked = {(suite.name, suite.language): suite.items for suite in plan(None, None, 60, 0)[0]}
+    for name in ("scenes", "scene captions"):
+        items = asked[name, "en"]
+        assert 0.3 < sum(item.text[0].isupper() for item in items) / len(items) < 0.7
+    assert all(item.text[0].islower() for item in asked["easy-VQA", "en"])  # as its authors ask
 
 
 def test_a_model_of_another_tokenizer_is_not_compared(

@@ -8,6 +8,7 @@ matters, and where starting itself is tested, Python is started.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -61,11 +62,16 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """To one that has not ended."""
         if self._process.exitcode is None and self._process.pid is not None:
-            os.kill(self._process.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it ends just now
+                os.kill(self._process.pid, number)
 
     def terminate(self) -> None:
         """As `send_signal`, with SIGTERM."""
         self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """As `send_signal`, with SIGKILL."""
+        self.send_signal(signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit status, once it has ended; negative for a signal."""

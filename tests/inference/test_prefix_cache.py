@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from llava_tuning.inference.backend import GREEDY, ChatMessage, MemoryFullError
+from llava_tuning.inference.forward import _is_worthwhile
 from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.inference.transformers_backend import TransformersBackend
 
@@ -214,20 +215,19 @@ def test_questions_of_a_batch_about_one_picture_read_it_once(
         return logits(embeds, *rest)
 
     monkeypatch.setattr(backend._forward, "logits", spy)
-    later = [
-        ChatMessage("user", "Hello."),
-        ChatMessage("assistant", "Hi."),
-        ChatMessage("user", "This?", (RED,)),
-    ]
-    asked = [[ChatMessage("user", text, (STRIPES.copy(),))] for text in (*QUESTIONS, "Is it red or blue?")]
+    greeting = [ChatMessage("user", "Hello."), ChatMessage("assistant", "Hi.")]
+    later = [[*greeting, ChatMessage("user", text, (RED,))] for text in QUESTIONS]
+    asked = [[ChatMessage("user", text, (STRIPES,))] for text in (*QUESTIONS, "Is it red or blue?")]
     asked += [[ChatMessage("user", text, (RED,))] for text in QUESTIONS]
-    asked += [later, [ChatMessage("user", "Are both red?", (RED, STRIPES))]]
-    whole = [len(backend._prompt(messages, SHORT).ids) for messages in asked]
-    answers = backend.answer_batch(asked, SHORT)
-    beginnings, rest = shapes[:2]
-    assert beginnings[0] == 3 and rest[0] == len(asked)  # stripes, red, and red after a greeting
-    assert rest[1] <= max(whole) - backend._forward.tokens_per_image
-    assert answers == [fresh().answer_batch([messages], SHORT)[0] for messages in asked]
+    asked += [[ChatMessage("user", "Are both red?", (RED, STRIPES))]]
+    for questions, pictures in ((asked, 2), (later, 1)):
+        shapes.clear()
+        whole = max(len(backend._prompt(messages, SHORT).ids) for messages in questions)
+        answers = backend.answer_batch(questions, SHORT)
+        beginnings, rest = shapes[:2]
+        assert beginnings[0] == pictures and rest[0] == len(questions)
+        assert rest[1] <= whole - backend._forward.tokens_per_image
+        assert answers == [fresh().answer_batch([messages], SHORT)[0] for messages in questions]
 
 
 def test_a_batch_with_a_question_in_text_alone_is_answered_as_its_questions_are(
@@ -237,6 +237,14 @@ def test_a_batch_with_a_question_in_text_alone_is_answered_as_its_questions_are(
     asked += [[ChatMessage("user", "What is the capital of France?")]]
     answers = backend.answer_batch(asked, SHORT)
     assert answers == [fresh().answer_batch([messages], SHORT)[0] for messages in asked]
+
+
+def test_a_batch_reads_beginnings_apart_only_where_that_saves_work() -> None:
+    few, many = [90] * 8, [90] * 32
+    assert _is_worthwhile(few, [70] * 8, 1) and _is_worthwhile(many, [70] * 32, 16)
+    assert not _is_worthwhile(few, [70] * 8, 8)  # each its own picture
+    lengths, ends = [2064, 2064] * 4, [2000, 64] * 4  # a long beginning, and a long rest
+    assert not _is_worthwhile(lengths, ends, 2)
 
 
 def test_a_prefix_is_cut_to_what_agrees_and_leaves_a_token_to_read() -> None:
