@@ -93,7 +93,7 @@ def main() -> None:
     )
     parser.add_argument("model", nargs="?", default="default")
     parser.add_argument("--pictures", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=8, help="as `vqa` has it")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     backend = TransformersBackend.load(resolve_model(arguments.model), arguments.model)
