@@ -33,7 +33,7 @@ def same_answer(item: Item, answer: str) -> bool:
 
 
 class Prior:
-    """The most frequent answer to a question's text elsewhere, in capitals or not; to its kind, where it is new."""
+    """The most frequent answer to a text elsewhere, in whatever letters; to its kind, where it is new."""
 
     def __init__(self, seen: Iterable[tuple[str, str, str]]) -> None:
         """`seen`: (kind, text, answer)."""
