@@ -34,6 +34,13 @@ def read_rows(path: Path) -> list[Any]:
     return rows
 
 
+def keep_rows(path: Path, before: int) -> None:
+    """Drop the rows from step `before` on: a run that starts or resumes there writes them anew."""
+    kept = [row for row in read_rows(path) if row["step"] < before]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+    path.write_text(text, encoding="utf-8")
+
+
 def hold(file: IO[Any]) -> None:
     """Tell readers that the file is being written, until it is closed or this process ends in any way.
 

@@ -14,11 +14,12 @@ import torch
 from llava_tuning.errors import UserError
 from llava_tuning.models.provenance import hash_file
 from llava_tuning.training import checkpoint as checkpoints
-from llava_tuning.training import hooks, language_model, launch, recompute
+from llava_tuning.training import language_model, launch, recompute
 from llava_tuning.training import model as models
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.dataset import collate
 from llava_tuning.training.export import _checkpoint_hashes, export
+from llava_tuning.training.hooks import answers
 from llava_tuning.training.launch import latest_checkpoint
 
 
@@ -147,10 +148,10 @@ def test_under_zero3_one_process_does_not_answer_alone(
     said: list[str] = []
     runner: Any = SimpleNamespace(work_dir=str(tmp_path), iter=0, logger=SimpleNamespace(warning=said.append))
     (tmp_path / "samples.jsonl").touch()
-    monkeypatch.setattr(hooks, "get_world_size", lambda: 2)
-    hook = hooks.SampleAnswersHook(1, ["What is it?"])
+    monkeypatch.setattr(answers, "get_world_size", lambda: 2)
+    hook = answers.SampleAnswersHook(1, ["What is it?"])
     with pytest.raises(AttributeError, match="model"):  # without ZeRO-3 it asks the model
         hook.before_train(runner)
-    monkeypatch.setattr(hooks, "is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setattr(answers, "is_deepspeed_zero3_enabled", lambda: True)
     hook.before_train(runner)
     assert said == ["ZeRO-3 on several processes: no sample answers while it trains"]

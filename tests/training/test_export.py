@@ -32,7 +32,7 @@ from llava_tuning.runs.files import CONFIG_FILE
 from llava_tuning.training import export as exporting
 from llava_tuning.training import serving
 from llava_tuning.training.export import export, export_parts
-from llava_tuning.training.hooks import greedy_answer
+from llava_tuning.training.hooks.answers import greedy_answer
 from llava_tuning.training.launch import latest_checkpoint
 from llava_tuning.training.model import LeanLLaVAModel, load_trained
 

@@ -18,8 +18,8 @@ from xtuner.registry import BUILDER
 from llava_tuning.runs.files import CONFIG_FILE, LOSS_FILE
 from llava_tuning.runs.folder import RunFolder
 from llava_tuning.runs.pictures import thumbnail
-from llava_tuning.training import hooks
 from llava_tuning.training.dataset import collate
+from llava_tuning.training.hooks import loss_curve
 from llava_tuning.training.launch import latest_checkpoint
 
 pytestmark = pytest.mark.training
@@ -157,7 +157,7 @@ def test_memory_is_the_most_of_the_run_though_the_log_counts_anew(
     dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peaks = iter([3.0, 1.0, 4.0])
-    monkeypatch.setattr(hooks, "_peak_memory", lambda: next(peaks))
+    monkeypatch.setattr(loss_curve, "_peak_memory", lambda: next(peaks))
     checkpoints = SimpleNamespace(checkpoint=SimpleNamespace(interval=100))
     runner: Any = SimpleNamespace(
         work_dir=str(tmp_path),
@@ -166,7 +166,7 @@ def test_memory_is_the_most_of_the_run_though_the_log_counts_anew(
         message_hub=SimpleNamespace(get_info=lambda _: None),
         iter=0,
     )
-    hook = hooks.LossCurveHook()
+    hook = loss_curve.LossCurveHook()
     hook.before_train(runner)
     for step in range(3):
         runner.iter = step

@@ -24,7 +24,7 @@ from llava_tuning.inference.backend import ChatMessage, GenerationSettings, load
 from llava_tuning.models.provenance import hash_file, read_provenance
 from llava_tuning.training.config import config_path, load_settings, parse_settings
 from llava_tuning.training.export import export_adapter, export_parts
-from llava_tuning.training.hooks import greedy_answer
+from llava_tuning.training.hooks.answers import greedy_answer
 from llava_tuning.training.launch import latest_checkpoint
 from llava_tuning.training.model import load_trained
 

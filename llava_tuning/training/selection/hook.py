@@ -12,9 +12,8 @@ from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from llava_tuning.runs.files import SCORES_FILE, STOP_FILE
+from llava_tuning.runs.files import SCORES_FILE, STOP_FILE, keep_rows
 from llava_tuning.runs.scores import Goals, Scores
-from llava_tuning.training.hooks import keep_rows
 from llava_tuning.training.selection.book import Book, read_scores, write_json_file, write_scores
 from llava_tuning.training.selection.plot import PLOT_FILE, draw
 from llava_tuning.training.selection.questions import read_questions, sample_questions
