@@ -46,7 +46,7 @@ def ours(backend: TransformersBackend, asked: Asked) -> list[str]:
 
 
 def apart(backend: TransformersBackend, asked: Asked) -> list[str]:
-    """By this project's backend, as if each question were about a picture of its own."""
+    """By this project's backend, where a picture is encoded once but read for each question."""
     forward = backend._forward
     nothing = torch.zeros(len(asked), 0, dtype=torch.long, device=forward.model.device)
     with patch.object(forward, "begin", lambda prompts: (forward.new_cache(), nothing, prompts)):

@@ -110,7 +110,7 @@ def write_easy_vqa(
 
     Args:
         out: folder to write to; files of these names are replaced.
-        seed: chooses phrasings and the order of questions.
+        seed: chooses phrasings, capital letters and the order of questions.
         limit: take the first `limit` pictures of each split; None takes all.
         language: of the records to train on; "both" has each picture once in English and once in Chinese.
             `test.json` and `test_questions.jsonl` are the official, English ones.
@@ -183,7 +183,7 @@ def _caption_record(path: Path, questions: Sequence[Question], seed: int, langua
     else:
         caption = _english_caption(shape, colour, rng)
     name = f"easy-vqa-caption-{path.stem}{'' if language == 'en' else f'-{language}'}"
-    turns = as_typed([(rng.choice(DESCRIBE[language]), caption)], name)
+    turns = as_typed([(rng.choice(DESCRIBE[language]), caption)], f"{seed} {name}")
     return make_record(name, f"images/train/{path.name}", turns)
 
 
@@ -210,7 +210,7 @@ def _conversation_record(
     random.Random(f"easy-vqa turns {seed} {split} {path.stem}").shuffle(turns)
     name = f"easy-vqa-{split}-{path.stem}{'' if language == 'en' else f'-{language}'}"
     if split == "train":  # the official test is asked as it is
-        turns = as_typed(turns, name)
+        turns = as_typed(turns, f"{seed} {name}")
     return make_record(name, f"images/{split}/{path.name}", turns)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from votes import votes, wait_for_votes
 
 from app.chats import Chat, Exchange, Question
 from app.feedback import Feedback, feedback_directory
@@ -13,21 +13,6 @@ from llava_tuning.data.check import check_file
 from llava_tuning.data.convert import convert_file
 from llava_tuning.data.load import load_records
 from llava_tuning.errors import UserError
-
-
-def votes(directory: Path) -> list[dict]:
-    lines = (directory / "feedback.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def wait_for_votes(page, folder: Path, count: int) -> None:
-    """Until so many are stored, and the page knows."""
-    for _ in range(1200):
-        if (folder / "feedback.jsonl").exists() and len(votes(folder)) == count:
-            break
-        page.wait_for_timeout(50)
-    assert len(votes(folder)) == count
-    page.wait_for_timeout(300)
 
 
 @pytest.mark.browser

@@ -82,7 +82,7 @@ def test_a_text_model_says_so_and_stopping_leaves_no_uploads(text_model, free_po
         if "ready" in line:
             break
     output = "".join(said)
-    assert "is loaded: text only" in output and "Warning" not in output
+    assert "is loaded: text only" in output and "ready: open" in output and "Warning" not in output
     assert list(tmp_path.glob("llava-tuning-web-*"))
     app.terminate()
     app.wait(30)

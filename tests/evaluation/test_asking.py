@@ -28,7 +28,7 @@ def colour(name: str) -> Picture:
     return Picture(name, lambda: Image.new("RGB", (8, 8), name))
 
 
-def test_questions_about_a_picture_share_a_batch_and_its_object() -> None:
+def test_questions_about_a_picture_come_together_and_share_its_object() -> None:
     backend = Echo()
     asked: list[tuple[str, Picture | None]] = []
     for number in range(4):

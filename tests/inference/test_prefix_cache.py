@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from llava_tuning.inference.backend import GREEDY, ChatMessage, MemoryFullError
+from llava_tuning.inference.backend import GREEDY, ChatMessage, MemoryFullError, load_backend
 from llava_tuning.inference.forward import _is_worthwhile
 from llava_tuning.inference.prefix_cache import PictureCache, Prefix, PrefixCache, picture_key
 from llava_tuning.inference.transformers_backend import TransformersBackend
@@ -239,12 +241,32 @@ def test_a_batch_with_a_question_in_text_alone_is_answered_as_its_questions_are(
     assert answers == [fresh().answer_batch([messages], SHORT)[0] for messages in asked]
 
 
+def test_attention_that_reaches_back_only_so_far_is_not_cut_by_padding(
+    blind_llava: Path, tmp_path: Path
+) -> None:
+    """As in Mistral: padding between a picture and a short question would take places of its window."""
+    config = json.loads((blind_llava / "config.json").read_text())
+    config["text_config"] |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    config["text_config"]["sliding_window"] = 24
+    for file in blind_llava.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    backend = load_backend(str(tmp_path), device="cpu", load_in="float32")
+    assert isinstance(backend, TransformersBackend) and any(backend._forward.new_cache().is_sliding)
+    asked = [[ChatMessage("user", text, (RED,))] for text in (*QUESTIONS, "Is it large? " * 12)]
+    assert backend.answer_batch(asked, SHORT) == [backend.answer_batch([one], SHORT)[0] for one in asked]
+
+
 def test_a_batch_reads_beginnings_apart_only_where_that_saves_work() -> None:
     few, many = [90] * 8, [90] * 32
     assert _is_worthwhile(few, [70] * 8, 1) and _is_worthwhile(many, [70] * 32, 16)
     assert not _is_worthwhile(few, [70] * 8, 8)  # each its own picture
     lengths, ends = [2064, 2064] * 4, [2000, 64] * 4  # a long beginning, and a long rest
     assert not _is_worthwhile(lengths, ends, 2)
+    lengths = [2064, 1000] * 16  # half of the work, and 42 % more memory
+    assert not _is_worthwhile(lengths, [2000, 64] * 16, 2)
+    assert _is_worthwhile(lengths, [2000, 936] * 16, 2)
 
 
 def test_a_prefix_is_cut_to_what_agrees_and_leaves_a_token_to_read() -> None:
