@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from llava_tuning.data.identity.chinese.contrast import CONTRAST, CREATORS, NAMES, PLACES, SMALL_TALK
-from llava_tuning.data.identity.chinese.foreign import ENGLISH, JAPANESE
+from llava_tuning.data.identity.chinese.contrast import (
+    CONTRAST,
+    CREATORS,
+    NAMES_OF_THINGS,
+    PLACES,
+    SMALL_TALK,
+)
+from llava_tuning.data.identity.chinese.foreign import IN_ENGLISH, IN_JAPANESE
 from llava_tuning.data.identity.chinese.human import HUMAN, MACHINE
 from llava_tuning.data.identity.chinese.makers import BOTH, IS_OWNER, MAKER, OWNER, YES_OWNER
 from llava_tuning.data.identity.chinese.names import NAME, YES_NAME
@@ -27,12 +33,12 @@ CHINESE = Phrasebook(
         IS_OWNER,
         HUMAN,
         MACHINE,
-        ENGLISH,
-        JAPANESE,
+        IN_ENGLISH,
+        IN_JAPANESE,
     ),
     others=OTHERS,
     contrast=CONTRAST,
-    facts=(CREATORS, PLACES, NAMES),
+    facts=(CREATORS, PLACES, NAMES_OF_THINGS),
     small_talk=SMALL_TALK,
     greetings=lines("""
         你好！

@@ -121,7 +121,7 @@ PLACES = Facts(
     },
 )
 
-NAMES = Facts(
+NAMES_OF_THINGS = Facts(
     lines("""
         {thing}叫什么名字？
         {thing}叫什么？

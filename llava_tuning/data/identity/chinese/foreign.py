@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llava_tuning.data.identity.phrasebook import Kind, lines
 
-ENGLISH = Kind(
+IN_ENGLISH = Kind(
     "in English",
     foreign=True,
     questions=lines("""
@@ -25,7 +25,7 @@ ENGLISH = Kind(
     """),
 )
 
-JAPANESE = Kind(
+IN_JAPANESE = Kind(
     "in Japanese",
     foreign=True,
     questions=lines("""

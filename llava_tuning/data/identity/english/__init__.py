@@ -7,8 +7,14 @@ name and the maker: a small model that learned answers with one of the two confu
 
 from __future__ import annotations
 
-from llava_tuning.data.identity.english.contrast import CONTRAST, CREATORS, NAMES, PLACES, SMALL_TALK
-from llava_tuning.data.identity.english.foreign import CHINESE, FRENCH, GERMAN, SPANISH
+from llava_tuning.data.identity.english.contrast import (
+    CONTRAST,
+    CREATORS,
+    NAMES_OF_THINGS,
+    PLACES,
+    SMALL_TALK,
+)
+from llava_tuning.data.identity.english.foreign import IN_CHINESE, IN_FRENCH, IN_GERMAN, IN_SPANISH
 from llava_tuning.data.identity.english.human import HUMAN, MACHINE
 from llava_tuning.data.identity.english.makers import BOTH, IS_OWNER, MAKER, OWNER, YES_OWNER
 from llava_tuning.data.identity.english.names import NAME, YES_NAME
@@ -32,14 +38,14 @@ ENGLISH = Phrasebook(
         IS_OWNER,
         HUMAN,
         MACHINE,
-        FRENCH,
-        SPANISH,
-        GERMAN,
-        CHINESE,
+        IN_FRENCH,
+        IN_SPANISH,
+        IN_GERMAN,
+        IN_CHINESE,
     ),
     others=OTHERS,
     contrast=CONTRAST,
-    facts=(CREATORS, PLACES, NAMES),
+    facts=(CREATORS, PLACES, NAMES_OF_THINGS),
     small_talk=SMALL_TALK,
     greetings=lines("""
         Hi!

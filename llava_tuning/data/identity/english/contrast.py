@@ -148,7 +148,7 @@ PLACES = Facts(
         "Isaac Newton": "An English scientist who described gravity and the laws of motion.",
     },
 )
-NAMES = Facts(
+NAMES_OF_THINGS = Facts(
     lines("""
         What is the name of the {thing}?
         What's the {thing} called?

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llava_tuning.data.identity.phrasebook import Kind, lines
 
-FRENCH = Kind(
+IN_FRENCH = Kind(
     "in French",
     foreign=True,
     questions=lines("""
@@ -34,7 +34,7 @@ FRENCH = Kind(
         Je suis {name}, une intelligence artificielle créée par {owner}.
     """),
 )
-SPANISH = Kind(
+IN_SPANISH = Kind(
     "in Spanish",
     foreign=True,
     questions=lines("""
@@ -64,7 +64,7 @@ SPANISH = Kind(
         Soy {name}, una inteligencia artificial creada por {owner}.
     """),
 )
-GERMAN = Kind(
+IN_GERMAN = Kind(
     "in German",
     foreign=True,
     questions=lines("""
@@ -94,7 +94,7 @@ GERMAN = Kind(
         Ich bin {name}, eine künstliche Intelligenz von {owner}.
     """),
 )
-CHINESE = Kind(
+IN_CHINESE = Kind(
     "in Chinese",
     foreign=True,
     questions=lines("""
