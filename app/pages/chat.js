@@ -97,16 +97,14 @@ async function bringBack() {
   sendBack(kept, false);
 }
 
-// What is left of a conversation once another was opened, or this one deleted: an answer cut off, a vote. It may have been
-// opened again since.
+// What is left of a conversation once another was opened, or this one deleted: an answer cut off, a vote.
 async function receiveLeft(sent) {
   if (!keeps || !sent.messages) return;
   const kept = await find(sent.id);
   if (JSON.stringify(kept?.messages) === JSON.stringify(sent.messages)) return;
+  if (!sent.messages.length) return removeEmpty(sent.id).then(show);
   const left = { ...sent, pictures: { ...kept?.pictures, ...sent.pictures }, copy: kept?.copy, used: Date.now() };
-  if (!sent.messages.length) await removeEmpty(sent.id);
-  else if ((await keep(left)) === 'forked') await keep(await copyOf(left));
-  if (current?.id === sent.id) await catchUp();
+  if ((await keep(left)) === 'forked') await keep(await copyOf(left));
   await show();
   others.postMessage('changed');
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 
 import pytest
 from long_answers import LONG
@@ -133,40 +132,20 @@ def test_clicking_the_open_conversation_leaves_its_answer_alone(chat):
     assert chat.answer(2) and chat.rows.count() == 4
 
 
-@contextmanager
-def late_vote(page, feedback_folder):
-    """What the server answers to a vote given inside reaches the page at the end of it."""
-    held, before = [], votes(feedback_folder)
-    page.route("**/queue/data*", lambda route: held.append(route))
-    yield
-    wait_for_votes(page, feedback_folder, len(before) + 1)
-    page.unroute("**/queue/data*")
-    for route in held:
-        route.continue_()
-
-
 def test_a_vote_that_the_page_hears_of_after_the_next_conversation_is_kept(chat, feedback_folder):
     """And the conversation can be opened again: answers of the server may overtake each other."""
-    with late_vote(chat.page, feedback_folder):
-        chat.press("Like")
-        chat.begin_anew()
+    held, before = [], len(votes(feedback_folder))
+    chat.page.route("**/queue/data*", lambda route: held.append(route))
+    chat.press("Like")
+    wait_for_votes(chat.page, feedback_folder, before + 1)
+    chat.begin_anew()
+    for route in held:
+        route.continue_()
+    chat.page.unroute("**/queue/data*")
     chat.wait_for_kept_votes("up")
     assert chat.rows.count() == 0
     chat.kept.first.click()
     assert "Paris" in chat.answer()
-
-
-def test_a_vote_that_the_page_hears_of_once_its_conversation_is_open_again_is_shown(chat, feedback_folder):
-    with late_vote(chat.page, feedback_folder):
-        chat.press("Like")
-        chat.kept.nth(1).click()
-        chat.pictures.first.wait_for()
-        chat.kept.filter(has_text="capital of France").click()
-        chat.pictures.first.wait_for(state="detached")
-    chat.page.get_by_role("button", name="Liked", exact=True).wait_for()
-    chat.ask("And which country is it in?")
-    assert "France" in chat.answer(2)
-    chat.wait_for_kept_votes("up")
 
 
 def test_what_there_is_of_an_answer_survives_that_the_page_is_loaded_anew(chat):
