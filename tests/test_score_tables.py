@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llava_tuning.evaluation.demo.result import QUESTION_ONLY, SHUFFLED, Pope, Result
+from llava_tuning.evaluation.demo.result import BLANK, QUESTION_ONLY, SHUFFLED, Pope, Result
 from llava_tuning.evaluation.demo.run import Report
 from llava_tuning.evaluation.demo.suite import Suite
 from llava_tuning.evaluation.demo.table import markdown_table
@@ -17,8 +17,20 @@ from llava_tuning.evaluation.demo.text import Retention
 from llava_tuning.evaluation.scoring import OVERALL, Score
 
 ROOT = Path(__file__).parents[1]
-# Of the READMEs' tables, in their order.
+# Of the READMEs' tables, in their order, and what their labels have in them.
 SUITES = "easy-VQA", "scenes", "facts", "main colour", "existence", "names", "scene captions", "photographs"
+ENGLISH_LABELS = (
+    "easy-VQA",
+    "scenes",
+    "can you eat",
+    "colour",
+    "is there a",
+    "names",
+    "described",
+    "photographs",
+)
+CHINESE_LABELS = "easy-VQA", "场景：", "能吃吗", "主要颜色", "有没有", "名称", "描述", "照片"
+CONTROLS = QUESTION_ONLY, BLANK, SHUFFLED
 
 
 def scores(found: dict[str, Any]) -> dict[str, Score]:
@@ -51,13 +63,21 @@ def per_cent(share: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "head"), [("README.md", "| | English |"), ("README_zh-CN.md", "| | 英语 |")]
+    ("name", "head", "labels"),
+    [
+        ("README.md", "| | English | question only | other picture | Chinese |", ENGLISH_LABELS),
+        ("README_zh-CN.md", "| | 英语 | 只看问题 | 别的图片 | 中文 |", CHINESE_LABELS),
+    ],
 )
-def test_the_readmes_tables_say_the_same(report: Report, name: str, head: str) -> None:
+def test_the_readmes_tables_say_the_same(
+    report: Report, name: str, head: str, labels: tuple[str, ...]
+) -> None:
     readme = (ROOT / name).read_text(encoding="utf-8")
-    rows = readme[readme.index(head) :].partition("\n\n")[0].split("\n")[2:]
+    first, _, *rows = readme[readme.index(head) :].partition("\n\n")[0].split("\n")
+    assert first == head
     found = {(result.suite.name, result.suite.language): result for result in report.results}
-    for suite, row in zip(SUITES, rows, strict=True):
+    for suite, label, row in zip(SUITES, labels, rows, strict=True):
+        assert label in row.split("|")[1]
         english, chinese = found[suite, "en"], found[suite, "zh"]
         low, high = (per_cent(bound) for bound in english.scores[OVERALL].interval)
         controls = (english.controls.get(control) for control in (QUESTION_ONLY, SHUFFLED))
@@ -66,3 +86,15 @@ def test_the_readmes_tables_say_the_same(report: Report, name: str, head: str) -
         overall = per_cent(english.scores[OVERALL].accuracy)
         assert re.split(r" ?[(（–]", score.rstrip(")）")) == [overall, low, high]
         assert others == [*blind, per_cent(chinese.scores[OVERALL].accuracy)]
+
+
+def test_the_models_provenance_has_its_scores(report: Report) -> None:
+    kept = json.loads((ROOT / "assets" / "default" / "provenance.json").read_text("utf-8"))["scores"]
+    expected = {}
+    for result in report.results:
+        suite, language = result.suite.name, result.suite.language
+        expected[f"eval demo: {suite} ({language})"] = result.scores[OVERALL].accuracy
+        if language == "en" and suite in ("easy-VQA", "scenes"):
+            for control in CONTROLS:
+                expected[f"eval demo: {suite} (en), {control}"] = result.controls[control].accuracy
+    assert kept == {name: round(share, 3) for name, share in expected.items()}

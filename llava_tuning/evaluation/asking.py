@@ -40,8 +40,8 @@ def ask(
         progress: called with the number of questions asked so far.
         answered: called with the index and answer of each question as soon as its batch is done.
     """
-    # Questions about the same picture come one after the other: a batch reads it once. The others come by
-    # length, so that little is padded.
+    # Questions about the same picture come one after the other: each batch reads a picture once. The others
+    # are sorted by length, so that little is padded.
     times = Counter(_key(picture) for _, picture in asked)
     order = sorted(range(len(asked)), key=lambda i: _place(*asked[i], times))
     answers = [""] * len(asked)

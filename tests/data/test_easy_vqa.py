@@ -114,12 +114,21 @@ def test_facts_that_the_questions_tell_are_true_of_every_test_picture():
     assert both > 800
 
 
+def capitals(file: Path) -> list[int]:
+    """How many questions of each record begin with a capital letter."""
+    asked = [
+        [turn.value.removeprefix("<image>\n") for turn in r.conversations[::2]] for r in load_records(file)
+    ]
+    return [sum(text[:1].isupper() for text in texts) for texts in asked]
+
+
 def test_the_same_seed_writes_the_same_files_and_another_seed_does_not(small: Path, tmp_path: Path):
     write_easy_vqa(tmp_path / "same", seed=3, limit=60)
     write_easy_vqa(tmp_path / "other", seed=4, limit=60)
     for name in ("pretrain.json", "finetune.json", "test.json", "test_questions.jsonl"):
         assert (tmp_path / "same" / name).read_bytes() == (small / name).read_bytes()
     assert (tmp_path / "other" / "finetune.json").read_bytes() != (small / "finetune.json").read_bytes()
+    assert capitals(tmp_path / "other" / "finetune.json") != capitals(small / "finetune.json")
 
 
 def test_what_is_written_passes_the_check(small: Path):

@@ -15,7 +15,7 @@ def votes(folder: Path) -> list[dict[str, Any]]:
 
 
 def wait_for_votes(page: Any, folder: Path, count: int) -> None:
-    """Until so many are stored, and the page knows."""
+    """Until so many are stored, and a moment more, in which the page may hear of it."""
     for _ in range(1200):
         if len(votes(folder)) == count:
             break
