@@ -111,7 +111,7 @@ class ChatPage:
         self.page = page
         self.rows = page.locator("#lt-chat .message-row")
         self.questions = page.locator("#lt-chat .user.message")
-        # The assistant's bubbles that hold words, not the dots of one that is awaited, or for a moment neither.
+        # The assistant's bubbles that hold words, not the dots of one that is awaited, nor nothing yet.
         waits = "#lt-chat .bot.message:not(:has(.lt-typing))"
         self.answers = page.locator(waits).filter(has_text=re.compile(r"\S"))
         self.pictures = page.locator("#lt-chat .user.message img")
