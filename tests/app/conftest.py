@@ -111,7 +111,7 @@ class ChatPage:
         self.page = page
         self.rows = page.locator("#lt-chat .message-row")
         self.questions = page.locator("#lt-chat .user.message")
-        # The assistant's bubbles that hold words, not the dots of one that is awaited, nor nothing yet.
+        # The assistant's bubbles that hold words: one that is awaited has dots, and for a moment neither.
         waits = "#lt-chat .bot.message:not(:has(.lt-typing))"
         self.answers = page.locator(waits).filter(has_text=re.compile(r"\S"))
         self.pictures = page.locator("#lt-chat .user.message img")
