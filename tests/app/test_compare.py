@@ -68,9 +68,7 @@ def ask_for_long_answers(page) -> None:
 
 def answer(page, side: str, number: int = 1) -> str:
     """A side's answer, once both are there: the button that sends comes back after both, not before."""
-    waits = (
-        f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))"  # for a moment it has neither dots nor words
-    )
+    waits = f"#lt-chat-{side} .bot.message:not(:has(.lt-typing))"  # for a moment without words, too
     bubble = page.locator(waits).filter(has_text=re.compile(r"\S")).nth(number - 1)
     bubble.wait_for()
     page.locator("#lt-compare-box .submit-button").wait_for()
