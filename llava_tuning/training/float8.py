@@ -29,11 +29,12 @@ def to_float8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T`, in float8 where `scale` is given; the gradient is taken of `x` alone, in float8."""
+    """`x @ weight.T` (+ `onto`), in float8 where `scale` is given; so is the gradient of `x`, always."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
+        onto: torch.Tensor | None,
         x: torch.Tensor,
         weight: torch.Tensor,
         scale: torch.Tensor | None,
@@ -41,6 +42,12 @@ class _Product(torch.autograd.Function):
         transposed_scale: torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(transposed, transposed_scale)
+        if onto is not None:
+            ctx.mark_dirty(onto)
+            if scale is None:
+                torch.ops.llava_tuning.add_product_(onto, x, weight)
+                return onto
+            return onto.add_(scaled_product(*to_float8(x), weight, scale, x.dtype))
         if scale is None:
             return x @ weight.t()
         return scaled_product(*to_float8(x), weight, scale, x.dtype)
@@ -49,12 +56,12 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         transposed, scale = ctx.saved_tensors
         product = scaled_product(*to_float8(grad), transposed, scale, grad.dtype)
-        return product, None, None, None, None
+        return grad if ctx.needs_input_grad[0] else None, product, None, None, None, None
 
 
 @torch.compiler.allow_in_graph
-def _product(x: torch.Tensor, *frozen: torch.Tensor | None) -> torch.Tensor:
-    product: torch.Tensor = _Product.apply(x, *frozen)
+def _product(onto: torch.Tensor | None, x: torch.Tensor, *frozen: torch.Tensor | None) -> torch.Tensor:
+    product: torch.Tensor = _Product.apply(onto, x, *frozen)
     return product
 
 
@@ -92,10 +99,10 @@ class FrozenFloat8Linear(FrozenLinear):
         self.register_buffer("transposed", transposed, persistent=False)
         self.register_buffer("transposed_scale", scale, persistent=False)
 
-    def product(self, rows: torch.Tensor) -> torch.Tensor:
+    def product(self, rows: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
         """In float8, summed in higher precision."""
         weight = self.weight if self.scale is not None else self.weight.to(rows.dtype)
-        return _product(rows, weight, self.scale, self.transposed, self.transposed_scale)
+        return _product(onto, rows, weight, self.scale, self.transposed, self.transposed_scale)
 
 
 def has_float8() -> bool:

@@ -19,27 +19,40 @@ _LIBRARY.define(
     "four_bit_product(Tensor rows, Tensor packed, Tensor scales, int block, str kind, int out, int inner,"
     " bool transposed) -> Tensor"
 )
+_LIBRARY.define(
+    "add_four_bit_product_(Tensor(a!) onto, Tensor rows, Tensor packed, Tensor scales, int block, str kind,"
+    " int out, int inner) -> ()"
+)
+
+
+def _expand(rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any) -> torch.Tensor:
+    """The weight, (out, inner), in the dtype of `rows`; `layout` is (block, kind, out, inner)."""
+    block, kind, *shape = layout
+    weight: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(
+        packed, scales.view(torch.float32), block, kind, shape, rows.dtype
+    )
+    return weight
 
 
 def _four_bit_product(
-    rows: torch.Tensor,
-    packed: torch.Tensor,
-    scales: torch.Tensor,
-    block: int,
-    kind: str,
-    out: int,
-    inner: int,
-    transposed: bool,
+    rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
 ) -> torch.Tensor:
-    """`rows @ weight.T`, or `rows @ weight` where `transposed`, with the weight expanded to rows' dtype."""
-    weight: torch.Tensor = torch.ops.bitsandbytes.dequantize_4bit(
-        packed, scales.view(torch.float32), block, kind, (out, inner), rows.dtype
-    )
+    """`rows @ weight.T`, or `rows @ weight` where `transposed`, the last of `layout`."""
+    *of_weight, transposed = layout
+    weight = _expand(rows, packed, scales, *of_weight)
     return rows @ (weight if transposed else weight.t())
+
+
+def _add_four_bit_product(
+    onto: torch.Tensor, rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
+) -> None:
+    """`onto += rows @ weight.T`, rounded once."""
+    onto.addmm_(rows, _expand(rows, packed, scales, *layout).t())
 
 
 for _device in ("CPU", "CUDA"):
     _LIBRARY.impl("four_bit_product", _four_bit_product, _device)
+    _LIBRARY.impl("add_four_bit_product_", _add_four_bit_product, _device)
 torch.library.register_fake(
     "llava_tuning::four_bit_product",
     lambda rows, packed, scales, block, kind, out, inner, transposed: rows.new_empty(
@@ -47,17 +60,27 @@ torch.library.register_fake(
     ),
     lib=_LIBRARY,
 )
+torch.library.register_fake("llava_tuning::add_four_bit_product_", lambda *given: None, lib=_LIBRARY)
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T`; the gradient is taken of `x` alone."""
+    """`x @ weight.T` (+ `onto`); no gradient is taken of the weight."""
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, layout: tuple[Any, ...]
+        ctx: Any,
+        onto: torch.Tensor | None,
+        x: torch.Tensor,
+        packed: torch.Tensor,
+        scales: torch.Tensor,
+        layout: tuple[Any, ...],
     ) -> torch.Tensor:
         ctx.save_for_backward(packed, scales)
         ctx.layout = layout
+        if onto is not None:
+            ctx.mark_dirty(onto)
+            torch.ops.llava_tuning.add_four_bit_product_(onto, x, packed, scales, *layout)
+            return onto
         product: torch.Tensor = torch.ops.llava_tuning.four_bit_product(x, packed, scales, *layout, False)
         return product
 
@@ -66,12 +89,14 @@ class _Product(torch.autograd.Function):
         product = torch.ops.llava_tuning.four_bit_product(
             grad.contiguous(), *ctx.saved_tensors, *ctx.layout, True
         )
-        return product, None, None, None
+        return grad if ctx.needs_input_grad[0] else None, product, None, None, None
 
 
 @torch.compiler.allow_in_graph
-def _product(x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any) -> torch.Tensor:
-    product: torch.Tensor = _Product.apply(x, packed, scales, layout)
+def _product(
+    onto: torch.Tensor | None, x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
+) -> torch.Tensor:
+    product: torch.Tensor = _Product.apply(onto, x, packed, scales, layout)
     return product
 
 
@@ -94,9 +119,9 @@ class FrozenFourBitLinear(FrozenLinear):
         # As whole numbers: who casts a model to half precision shall not round the scales.
         self.register_buffer("scales", scales.float().view(torch.int32), persistent=False)
 
-    def product(self, rows: torch.Tensor) -> torch.Tensor:
+    def product(self, rows: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
         """With the weight expanded to the dtype of `rows`."""
-        return _product(rows, self.weight, self.scales, *self.layout)
+        return _product(onto, rows, self.weight, self.scales, *self.layout)
 
 
 def convert_four_bit(layers: nn.Module) -> int:

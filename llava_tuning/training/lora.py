@@ -1,4 +1,4 @@
-"""LoRA (arXiv:2106.09685): peft's layers, whose product is added where the frozen one already stands."""
+"""LoRA (arXiv:2106.09685): peft's layers, to whose product the frozen one is added in its place."""
 
 from __future__ import annotations
 
@@ -34,50 +34,33 @@ def leave_inputs_alone(module: nn.Module) -> None:
             layer.cast_input_dtype_enabled = False
 
 
-# Registered by hand: `torch.library.custom_op` takes tens of microseconds for each of hundreds of calls.
-_LIBRARY = torch.library.Library("llava_tuning", "FRAGMENT")
-_LIBRARY.define("add_product_(Tensor(a!) to, Tensor rows, Tensor weight) -> ()")
-
-
-def _add_product(to: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
-    """`to += rows @ weight.T`, all but the last axis of each flattened; one kernel, without a sum's copy."""
-    to.view(-1, to.shape[-1]).addmm_(rows.flatten(0, -2), weight.t())
-
-
-for _device in ("CPU", "CUDA"):
-    _LIBRARY.impl("add_product_", _add_product, _device)
-torch.library.register_fake("llava_tuning::add_product_", lambda to, rows, weight: None, lib=_LIBRARY)
-
-
-class _AddProduct(torch.autograd.Function):
+class _ProductOnto(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, to: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        ctx.save_for_backward(rows, weight)
-        ctx.mark_dirty(to)
-        torch.ops.llava_tuning.add_product_(to, rows, weight)
-        return to
+    def forward(ctx: Any, onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(weight)
+        ctx.mark_dirty(onto)
+        torch.ops.llava_tuning.add_product_(onto, rows, weight)
+        return onto
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
-        rows, weight = ctx.saved_tensors
-        return grad, grad @ weight, grad.flatten(0, -2).t() @ rows.flatten(0, -2)
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors
+        return grad, grad @ weight, None
 
 
 @torch.compiler.allow_in_graph
-def add_product(to: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`to + rows @ weight.T`, which takes the place of `to`.
-
-    Args:
-        to: (..., columns), no longer needed.
-        rows: (..., rank).
-        weight: (columns, rank).
-    """
-    total: torch.Tensor = _AddProduct.apply(to, rows, weight)
+def _product_onto(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`onto + rows @ weight.T`, which takes the place of `onto`; no gradient is taken of the weight."""
+    total: torch.Tensor = _ProductOnto.apply(onto, rows, weight)
     return total
 
 
-class _AddsInPlace:
-    """Comes before a class of peft's adapted layers."""
+class _AddedToAdapter:
+    """Comes before a class of peft's adapted layers.
+
+    The frozen product is added to the adapter's, not the other way round: in half precision the frozen one,
+    once rounded, leaves no place for what is smaller than half its last digit, and an adapter begins so.
+    """
 
     def forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
@@ -85,16 +68,27 @@ class _AddsInPlace:
             output: torch.Tensor = super().forward(x, *args, **kwargs)  # type: ignore[misc]
             return output
         (name,) = self.active_adapters
-        frozen = self.base_layer(x)
+        frozen, shape = self.base_layer, x.shape[:-1]
+        half = torch.is_autocast_enabled(x.device.type)
+        rows = (x.to(torch.get_autocast_dtype(x.device.type)) if half else x).flatten(0, -2)
         x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
-        narrow = self.lora_A[name](self.lora_dropout[name](x))
-        wide = self.lora_B[name].weight * self.scaling[name]
-        return add_product(frozen, narrow.to(frozen.dtype), wide.to(frozen.dtype))
+        narrow = self.lora_A[name](self.lora_dropout[name](x)).flatten(0, -2).to(rows.dtype)
+        wide = (self.lora_B[name].weight * self.scaling[name]).to(rows.dtype)
+        adapter = narrow @ wide.t()  # (rows, out_features)
+        if isinstance(frozen, FrozenLinear):
+            output = frozen.product(rows, onto=adapter)
+        else:
+            output = _product_onto(adapter, rows, frozen.weight.to(rows.dtype))
+        if frozen.bias is not None:
+            output = output + frozen.bias.to(output.dtype)
+        return output.view(*shape, output.shape[-1])
 
 
 def _plain(layer: Any) -> bool:
     """One adapter that is nothing but two matrices, on a linear layer."""
-    if len(layer.active_adapters) != 1 or not isinstance(layer.base_layer, (nn.Linear, FrozenLinear)):
+    frozen = layer.base_layer
+    linear = type(frozen) is nn.Linear and not frozen.weight.requires_grad
+    if len(layer.active_adapters) != 1 or not (linear or isinstance(frozen, FrozenLinear)):
         return False
     (name,) = layer.active_adapters
     # An adapter of other layers alone is active in this one too.
@@ -102,16 +96,16 @@ def _plain(layer: Any) -> bool:
 
 
 @functools.cache
-def _adding_in_place(kind: type) -> type:
-    return type(kind.__name__, (_AddsInPlace, kind), {})
+def _added_to_adapter(kind: type) -> type:
+    return type(kind.__name__, (_AddedToAdapter, kind), {})
 
 
 def add_in_place(adapted: Iterable[Any]) -> None:
-    """Let peft's adapted layers add their product to the frozen one without a tensor of its own.
+    """Let peft's adapted layers add the frozen product to their own without another tensor, rounded once.
 
     Not under ZeRO-3, which gathers weights when their own module is called.
     """
     if is_deepspeed_zero3_enabled():
         return
     for layer in adapted:
-        layer.__class__ = _adding_in_place(layer.__class__)
+        layer.__class__ = _added_to_adapter(layer.__class__)
