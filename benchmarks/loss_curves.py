@@ -34,11 +34,10 @@ from llava_tuning.training import compat
 compat.apply()
 
 from benchmarks.train.report import environment  # noqa: E402
-from benchmarks.train.shapes import SHAPES, Batch, Sample, Shapes  # noqa: E402
+from benchmarks.train.shapes import SHAPES, Batch, Shapes, read_batches  # noqa: E402
 from benchmarks.train.steps import Ours, Task, XTuner  # noqa: E402
 from llava_tuning.models.default import PARTS  # noqa: E402
 from llava_tuning.models.smollm2 import smollm2_directory  # noqa: E402
-from llava_tuning.training.dataset import RecordsDataset  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STAGES = {
@@ -59,17 +58,6 @@ REFERENCES = (*XTUNERS, "ours, no float8")
 SMOOTHING = 20  # steps of the moving average
 HELD_OUT = 8  # batches
 PROJECTOR_SEED = 3  # of the first start
-
-
-def batches(folder: Path, stage: str, weights: tuple[str, str], size: int, count: int) -> list[Batch]:
-    """The first batches of a fixed random order of the records."""
-    data = RecordsDataset(str(folder / f"{stage}.json"), str(folder), *weights, max_length=512)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
-    out = []
-    for step in range(count):
-        rows = [data[order[(step * size + i) % len(order)]] for i in range(size)]
-        out.append(Batch([Sample(r["input_ids"], r["labels"], r.get("pixel_values")) for r in rows]))
-    return out
 
 
 def losses(
@@ -293,7 +281,7 @@ def main() -> None:
     start_of_stage_2 = arguments.out.with_suffix(".projector.safetensors")
     for stage in arguments.stages.split(",") if arguments.starts else ():
         task = STAGES[stage]
-        data = batches(arguments.data, stage, weights, arguments.batch, arguments.steps + HELD_OUT)
+        data = read_batches(arguments.data, stage, weights, arguments.batch, arguments.steps + HELD_OUT)
         for start in range(arguments.from_start, arguments.starts):
             for name in arguments.subjects.split(";"):
                 if device == "cpu" and (

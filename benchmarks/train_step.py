@@ -1,8 +1,10 @@
 """One training step of XTuner 0.2.0, of transformers' LLaVA and of this project, on the same batches.
 
     python -m benchmarks.train_step [--shapes internlm2_1_8b] [--tasks pretrain,full] [--memory 24]
+    python -m benchmarks.train_step --shapes demo --data demo/data --tasks pretrain,lora_r16
 
-Weights are random; lengths follow `benchmarks/train/shapes.py`. Each row is written to the result file as
+Weights are random and lengths follow `benchmarks/train/shapes.py`; with `--data` they are the embedded
+model's, over records as `llava-tuning data` makes them. Each row is written to the result file as
 soon as it is measured, and rows that the file holds are not measured again.
 """
 
@@ -31,9 +33,12 @@ from benchmarks.train.shapes import (  # noqa: E402
     build_llm,
     load_of,
     make_batches,
+    read_batches,
     training_of,
 )
 from benchmarks.train.steps import TASKS, Ours, Task, Transformers, XTuner  # noqa: E402
+from llava_tuning.models.default import PARTS  # noqa: E402
+from llava_tuning.models.smollm2 import smollm2_directory  # noqa: E402
 from llava_tuning.training.estimate import flop  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -61,27 +66,38 @@ TECHNIQUES = (
 
 
 def measure(
-    build: type, arguments: dict[str, Any], shapes: Shapes, task: Task, size: int, steps: int, device: str
+    build: type,
+    arguments: dict[str, Any],
+    shapes: Shapes,
+    task: Task,
+    size: int,
+    steps: int,
+    device: str,
+    data: Path | None = None,
 ) -> dict[str, Any]:
     """Samples and tokens a second over `steps` steps, peak memory and the last loss; or `error`."""
     row: dict[str, Any] = {"batch": size}
-    batches = make_batches(shapes, task.stage, size, WARM_UP + steps)
+    if data is None:
+        batches = make_batches(shapes, task.stage, size, WARM_UP + steps)
+    else:
+        assert shapes.weights is not None
+        batches = read_batches(data, task.stage, shapes.weights, size, WARM_UP + steps)
     subject: Any = None
     first, loss = 0.0, float("nan")
     try:
         subject = build(shapes, task, device, **arguments)
-        data = [subject.data(batch) for batch in batches]
+        inputs = [subject.data(batch) for batch in batches]
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         # The longest first, so that a lack of memory shows at once.
         for i in sorted(range(WARM_UP), key=lambda i: -batches[i].tokens):
             start = _now(device)
-            subject.step(pinned(data[i], device))
+            subject.step(pinned(inputs[i], device))
             first = first or _now(device) - start
         seconds = [float("inf")] * steps
         for _ in range(PASSES):
             for i in range(steps):
-                ready = pinned(data[WARM_UP + i], device)
+                ready = pinned(inputs[WARM_UP + i], device)
                 start = _now(device)
                 loss = float(subject.step(ready))
                 seconds[i] = min(seconds[i], _now(device) - start)
@@ -126,8 +142,8 @@ def largest_that_fits(build: type, arguments: dict[str, Any], most: int, *rest: 
     """`measure` at the largest of the usual batch sizes, `most` at most, that memory has room for."""
     row: dict[str, Any] = {}
     for size in (size for size in (32, 16, 8, 4, 2, 1) if size <= most):
-        shapes, task, steps, device = rest
-        row = measure(build, arguments, shapes, task, size, steps, device)
+        shapes, task, *circumstances = rest
+        row = measure(build, arguments, shapes, task, size, *circumstances)
         if "error" not in row:
             break
     return row
@@ -156,6 +172,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", choices=SHAPES, default="internlm2_1_8b")
+    parser.add_argument("--data", type=Path, help="directory of records for the demo's shapes")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--rivals", default="", help="separated by semicolons; all by default")
     parser.add_argument("--techniques", action="store_true", help="each technique left out, one at a time")
@@ -168,6 +185,10 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     shapes = SHAPES[arguments.shapes]
+    if arguments.data and arguments.shapes != "demo":
+        parser.error("--data: the embedded model's tokens; give --shapes demo")
+    if arguments.data:
+        shapes = replace(shapes, weights=(str(smollm2_directory()), str(PARTS / "vision_tower")))
     if device == "cpu":
         shapes = replace(shapes, dtype=_cpu_dtype())
     if arguments.memory and device == "cuda":
@@ -207,7 +228,7 @@ def main() -> None:
                     continue
                 if build is Ours and arguments.memory:
                     options = {**options, "memory_limit": 0.97 * arguments.memory}
-                rest = (shapes, task, arguments.steps, device)
+                rest = (shapes, task, arguments.steps, device, arguments.data)
                 if arguments.memory:
                     row = largest_that_fits(build, options, arguments.batch or 32, *rest)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from xtuner.utils import IGNORE_INDEX, IMAGE_TOKEN_INDEX
 
 from llava_tuning.models.llava import new_projector
 from llava_tuning.models.shapes import CLIP_L, CLIP_SMALL, INTERNLM2_1_8B, INTERNLM2_7B, SMOLLM2_135M
+from llava_tuning.training.dataset import RecordsDataset
 from llava_tuning.training.estimate import Load, Training
 from llava_tuning.training.model import accept_bytes, load_vision_tower
 from llava_tuning.training.plan import count, lora_size
@@ -138,6 +140,17 @@ def make_batches(shapes: Shapes, stage: str, size: int, count: int, seed: int = 
     grouped = [samples[i : i + size] for i in range(0, len(samples), size)]
     chosen = torch.randperm(len(grouped), generator=random)[:count].tolist()
     return [Batch([_sample(shapes, law, *sample, random) for sample in grouped[i]]) for i in chosen]
+
+
+def read_batches(folder: Path, stage: str, weights: tuple[str, str], size: int, count: int) -> list[Batch]:
+    """The first batches, in a fixed random order, of records that `llava-tuning data` wrote into `folder`."""
+    data = RecordsDataset(str(folder / f"{stage}.json"), str(folder), *weights, max_length=512)
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
+    out = []
+    for step in range(count):
+        rows = [data[order[(step * size + i) % len(order)]] for i in range(size)]
+        out.append(Batch([Sample(r["input_ids"], r["labels"], r.get("pixel_values")) for r in rows]))
+    return out
 
 
 def _sample(

@@ -1,0 +1,102 @@
+"""What of an adapter's first updates arrives in the loss: float32, and half precision two ways.
+
+    llava-tuning data easy-vqa --out demo/data
+    python -m benchmarks.adapter_precision --data demo/data
+
+LoRA of rank 16 on the embedded model, from new adapters, over one batch again and again, with a learning rate
+that warms up. In half precision peft's layers add the adapter's product to the frozen one, which is rounded
+already; ours add the frozen product to the adapter's and round once. On a GPU XTuner's float16 AMP with its
+loss's scale settled stands beside them. Writes benchmarks/results/adapter_precision.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from safetensors.torch import load_file
+
+from llava_tuning.training import compat
+
+compat.apply()
+
+from benchmarks.loss_curves import STAGES  # noqa: E402
+from benchmarks.train.report import environment  # noqa: E402
+from benchmarks.train.shapes import SHAPES, Batch, read_batches  # noqa: E402
+from benchmarks.train.steps import Ours, XTuner  # noqa: E402
+from llava_tuning.models.default import PARTS  # noqa: E402
+from llava_tuning.models.smollm2 import smollm2_directory  # noqa: E402
+from llava_tuning.training import language_model  # noqa: E402
+
+RESULTS = Path(__file__).resolve().parent / "results"
+WARM_UP = 6  # steps, as in 200 of XTuner's
+
+
+@contextlib.contextmanager
+def pefts_layers() -> Iterator[None]:
+    """Models that are built here keep peft's own order of sums."""
+    with mock.patch.object(language_model, "add_in_place", lambda adapted: None):
+        yield
+
+
+def losses(subject: Any, batch: Batch, steps: int) -> list[float]:
+    """The batch's loss before each of the steps, from the embedded projector and new adapters."""
+    subject.model.projector.model.load_state_dict(load_file(PARTS / "projector.safetensors"))
+    found = []
+    for step in range(steps):
+        subject.optimizer.param_groups[0]["lr"] = STAGES["finetune"].lr * min(1.0, (step + 1) / WARM_UP)
+        found.append(round(float(subject.step(subject.data(batch)).detach()), 4))
+    return found
+
+
+def main() -> None:
+    """Train each subject for a few steps; print its losses, and how much of float32's progress they make."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="directory of `data easy-vqa` or `data scenes`"
+    )
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--out", type=Path, default=RESULTS / "adapter_precision.json")
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = (str(smollm2_directory()), str(PARTS / "vision_tower"))
+    shapes = replace(SHAPES["demo"], weights=weights)
+    (batch,) = read_batches(arguments.data, "finetune", weights, arguments.batch, 1)
+    half, whole = torch.bfloat16, torch.float32
+    subjects: list[tuple[str, type, torch.dtype, dict[str, Any]]] = [
+        ("XTuner, float32", XTuner, whole, {"amp": False}),
+        ("ours, float32", Ours, whole, {"without": "compiled layers"}),
+        ("ours, bfloat16", Ours, half, {"without": "compiled layers"}),
+        ("peft's layers, bfloat16", Ours, half, {"without": "compiled layers"}),
+    ]
+    if device == "cuda":
+        subjects.append(("XTuner, float16", XTuner, half, {"loss_scale": {"init_scale": 8192.0}}))
+    rows: list[dict[str, Any]] = []
+    for name, build, dtype, options in subjects:
+        torch.manual_seed(0)  # the adapters begin alike
+        with pefts_layers() if name.startswith("peft") else contextlib.nullcontext():
+            subject = build(replace(shapes, dtype=dtype), STAGES["finetune"], device, **options)
+        found = losses(subject, batch, arguments.steps)
+        share = (found[0] - found[1]) / (rows[0]["losses"][0] - rows[0]["losses"][1]) if rows else 1.0
+        rows.append({"subject": name, "losses": found, "share_of_the_first_update": round(share, 3)})
+        print(f"{name:24s} {found}  {share:.0%} of what float32's first update gains", flush=True)
+        del subject
+    result = {**environment("benchmarks.adapter_precision", sys.argv), "rows": rows}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
