@@ -6,7 +6,7 @@
 LoRA of rank 16 on the embedded model, from new adapters, over one batch again and again, with a learning rate
 that warms up. In half precision peft's layers add the adapter's product to the frozen one, which is rounded
 already; ours add the frozen product to the adapter's and round once. On a GPU XTuner's float16 AMP with its
-loss's scale settled stands beside them. Writes benchmarks/results/adapter_precision.json.
+loss's scale settled stands beside them. Writes benchmarks/results/adapter_precision_cpu.json, or _cuda.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--out", type=Path, default=RESULTS / "adapter_precision.json")
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    out = arguments.out or RESULTS / f"adapter_precision_{device}.json"
     weights = (str(smollm2_directory()), str(PARTS / "vision_tower"))
     shapes = replace(SHAPES["demo"], weights=weights)
     (batch,) = read_batches(arguments.data, "finetune", weights, arguments.batch, 1)
@@ -93,9 +94,9 @@ def main() -> None:
         print(f"{name:24s} {found}  {share:.0%} of what float32's first update gains", flush=True)
         del subject
     result = {**environment("benchmarks.adapter_precision", sys.argv), "rows": rows}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(arguments.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(out)
 
 
 if __name__ == "__main__":

@@ -194,7 +194,8 @@ def main() -> None:
     if arguments.memory and device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory / 2**30
         torch.cuda.set_per_process_memory_fraction(min(1.0, arguments.memory / total))
-    out = arguments.out or RESULTS / f"train_step_{arguments.shapes}.json"
+    records = f"_{arguments.data.name}" if arguments.data else ""
+    out = arguments.out or RESULTS / f"train_step_{arguments.shapes}{records}.json"
     result = json.loads(out.read_text()) if out.exists() else {"rows": []}
     circumstances = environment("benchmarks.train_step", sys.argv)
     if result["rows"] and result["hardware"] != circumstances["hardware"]:

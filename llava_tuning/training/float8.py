@@ -29,7 +29,7 @@ def to_float8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T` (+ `onto`), in float8 where `scale` is given; so is the gradient of `x`, always."""
+    """`x @ weight.T` (+ `onto`), in float8 where `scale` is given. The gradient of `x` always is."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -47,6 +47,7 @@ class _Product(torch.autograd.Function):
             if scale is None:
                 torch.ops.llava_tuning.add_product_(onto, x, weight)
                 return onto
+            # The hardware hands out half precision alone: here the product is rounded before the sum.
             return onto.add_(scaled_product(*to_float8(x), weight, scale, x.dtype))
         if scale is None:
             return x @ weight.t()
@@ -55,8 +56,9 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         transposed, scale = ctx.saved_tensors
-        product = scaled_product(*to_float8(grad), transposed, scale, grad.dtype)
-        return grad if ctx.needs_input_grad[0] else None, product, None, None, None, None
+        own, of_x = ctx.needs_input_grad[:2]
+        product = scaled_product(*to_float8(grad), transposed, scale, grad.dtype) if of_x else None
+        return grad if own else None, product, None, None, None, None
 
 
 @torch.compiler.allow_in_graph

@@ -46,7 +46,7 @@ def _four_bit_product(
 def _add_four_bit_product(
     onto: torch.Tensor, rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
 ) -> None:
-    """`onto += rows @ weight.T`, rounded once."""
+    """`onto += rows @ weight.T`, with the weight expanded to the dtype of `rows`."""
     onto.addmm_(rows, _expand(rows, packed, scales, *layout).t())
 
 
@@ -86,10 +86,13 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
-        product = torch.ops.llava_tuning.four_bit_product(
-            grad.contiguous(), *ctx.saved_tensors, *ctx.layout, True
-        )
-        return grad if ctx.needs_input_grad[0] else None, product, None, None, None
+        own, of_x = ctx.needs_input_grad[:2]
+        product = None
+        if of_x:
+            product = torch.ops.llava_tuning.four_bit_product(
+                grad.contiguous(), *ctx.saved_tensors, *ctx.layout, True
+            )
+        return grad if own else None, product, None, None, None
 
 
 @torch.compiler.allow_in_graph

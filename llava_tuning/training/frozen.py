@@ -1,4 +1,4 @@
-"""What frozen linear layers held in fewer bits have in common."""
+"""Products with frozen weights that are added in place, and what layers held in fewer bits have in common."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIBRARY.define("add_product_(Tensor(a!) onto, Tensor rows, Tensor weight) -> ()
 
 
 def _add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
-    """`onto += rows @ weight.T` of matrices: summed in float32 and rounded once, in one kernel."""
+    """`onto += rows @ weight.T` of matrices, in one kernel; CPUs sum in float32 and round once."""
     onto.addmm_(rows, weight.t())
 
 

@@ -1,4 +1,4 @@
-"""LoRA (arXiv:2106.09685): peft's layers, to whose product the frozen one is added in its place."""
+"""LoRA (arXiv:2106.09685): peft's layers, with the frozen product added in place to the adapter's."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class _ProductOnto(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         (weight,) = ctx.saved_tensors
-        return grad, grad @ weight, None
+        return grad, grad @ weight if ctx.needs_input_grad[1] else None, None
 
 
 @torch.compiler.allow_in_graph
-def _product_onto(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def product_onto(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """`onto + rows @ weight.T`, which takes the place of `onto`; no gradient is taken of the weight."""
     total: torch.Tensor = _ProductOnto.apply(onto, rows, weight)
     return total
@@ -59,18 +59,20 @@ class _AddedToAdapter:
     """Comes before a class of peft's adapted layers.
 
     The frozen product is added to the adapter's, not the other way round: in half precision the frozen one,
-    once rounded, leaves no place for what is smaller than half its last digit, and an adapter begins so.
+    once rounded, leaves no place for what is smaller than half its last digit, and an adapter begins so. A
+    bias comes after both. What is not one plain adapter on a frozen linear layer goes peft's way.
     """
 
     def forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """(..., in_features) to (..., out_features)."""
-        if args or kwargs or self.disable_adapters or self.merged or not _plain(self):
+        if args or kwargs or self.disable_adapters or self.merged or x.dim() < 2 or not _plain(self):
             output: torch.Tensor = super().forward(x, *args, **kwargs)  # type: ignore[misc]
             return output
         (name,) = self.active_adapters
         frozen, shape = self.base_layer, x.shape[:-1]
-        half = torch.is_autocast_enabled(x.device.type)
-        rows = (x.to(torch.get_autocast_dtype(x.device.type)) if half else x).flatten(0, -2)
+        rows = x.flatten(0, -2)
+        if torch.is_autocast_enabled(x.device.type):
+            rows = rows.to(torch.get_autocast_dtype(x.device.type))
         x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
         narrow = self.lora_A[name](self.lora_dropout[name](x)).flatten(0, -2).to(rows.dtype)
         wide = (self.lora_B[name].weight * self.scaling[name]).to(rows.dtype)
@@ -78,7 +80,10 @@ class _AddedToAdapter:
         if isinstance(frozen, FrozenLinear):
             output = frozen.product(rows, onto=adapter)
         else:
-            output = _product_onto(adapter, rows, frozen.weight.to(rows.dtype))
+            weight = frozen.weight
+            if torch.is_autocast_enabled(rows.device.type):
+                weight = weight.to(rows.dtype)
+            output = product_onto(adapter, rows, weight)
         if frozen.bias is not None:
             output = output + frozen.bias.to(output.dtype)
         return output.view(*shape, output.shape[-1])
@@ -87,12 +92,17 @@ class _AddedToAdapter:
 def _plain(layer: Any) -> bool:
     """One adapter that is nothing but two matrices, on a linear layer."""
     frozen = layer.base_layer
-    linear = type(frozen) is nn.Linear and not frozen.weight.requires_grad
+    # Not a subclass, whose weight may be packed, nor one with hooks, which wait to be called.
+    linear = type(frozen) is nn.Linear and not frozen.weight.requires_grad and not _has_hooks(frozen)
     if len(layer.active_adapters) != 1 or not (linear or isinstance(frozen, FrozenLinear)):
         return False
     (name,) = layer.active_adapters
     # An adapter of other layers alone is active in this one too.
     return name in layer.lora_B and name not in layer.lora_variant and layer.lora_B[name].bias is None
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    return bool(layer._forward_pre_hooks or layer._forward_hooks or layer._backward_hooks)
 
 
 @functools.cache
@@ -101,7 +111,7 @@ def _added_to_adapter(kind: type) -> type:
 
 
 def add_in_place(adapted: Iterable[Any]) -> None:
-    """Let peft's adapted layers add the frozen product to their own without another tensor, rounded once.
+    """Let peft's adapted layers add the frozen product to their own without another tensor.
 
     Not under ZeRO-3, which gathers weights when their own module is called.
     """

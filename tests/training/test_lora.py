@@ -1,4 +1,4 @@
-"""Adapted layers that add their product in place: peft's own outputs and gradients, in every state."""
+"""Adapted layers that add the frozen product in place: peft's own outputs and gradients, in every state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from llava_tuning.training.float8 import FrozenFloat8Linear
 from llava_tuning.training.four_bit import FrozenFourBitLinear
 from llava_tuning.training.frozen import FrozenLinear
-from llava_tuning.training.lora import add_in_place
+from llava_tuning.training.lora import add_in_place, product_onto
 
 
 class Kept(FrozenLinear):
@@ -92,25 +92,76 @@ def test_adapters_can_be_left_out_merged_and_joined_by_others() -> None:
     torch.testing.assert_close(model(x), expected(x))
 
 
-@pytest.mark.parametrize("kind", ["linear", "float8", "four bits"])
-def test_what_an_adapter_adds_is_not_lost_in_half_precision(kind: str) -> None:
+def test_a_hook_on_the_frozen_layer_is_called() -> None:
+    layer: Any = in_place(adapted()).base_model.model[0]
+    called = []
+    layer.base_layer.register_forward_hook(lambda *seen: called.append(seen))
+    layer(torch.randn(2, 24))
+    assert len(called) == 1
+
+
+def test_a_row_by_itself_is_taken_as_peft_takes_it() -> None:
+    x = torch.randn(24)
+    torch.testing.assert_close(in_place(adapted())(x), adapted()(x))
+
+
+FROZEN = ["linear", "float8", "four bits"]
+
+
+def frozen_layer(kind: str, bias: bool = False) -> Any:
     torch.manual_seed(0)
-    linear = nn.Linear(64, 96, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    linear = nn.Linear(64, 96, bias=bias, dtype=torch.bfloat16).requires_grad_(False)
+    if kind == "float8":
+        return FrozenFloat8Linear(linear, backward_only=True)
+    return FrozenFourBitLinear(quantised(96, 64)) if kind == "four bits" else linear
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", FROZEN)
+def test_what_an_adapter_adds_is_not_lost_in_half_precision(kind: str, bias: bool) -> None:
+    if bias and kind == "four bits":
+        pytest.skip("its language models have none")
+    linear = nn.Linear(64, 96, dtype=torch.bfloat16).requires_grad_(False)
     model = get_peft_model(nn.Sequential(linear), LoraConfig(target_modules=["0"], r=4, lora_alpha=4))
     layer: Any = in_place(model).base_model.model[0]
     adapter = layer.lora_B["default"].weight
     nn.init.constant_(adapter, 2.0**-13)  # far less than half of the last digit of what it is added to
-    if kind == "float8":
-        layer.base_layer = FrozenFloat8Linear(linear, backward_only=True)
-    elif kind == "four bits":
-        layer.base_layer = FrozenFourBitLinear(quantised(96, 64))
-    frozen = layer.base_layer(torch.eye(64, dtype=torch.bfloat16)).T.float()
+    layer.base_layer = frozen = frozen_layer(kind, bias)
+    weight = frozen(torch.eye(64, dtype=torch.bfloat16)).T.float()
+    if bias:
+        weight = frozen.weight.float()
     x = torch.randn(512, 64, dtype=torch.bfloat16)
+    without = (x.float() @ weight.T + (frozen.bias.float() if bias else 0.0)).bfloat16().float()
     with torch.autocast("cpu", torch.bfloat16):
-        found = (layer(x).float() - (x.float() @ frozen.T).bfloat16().float()).mean(dim=1)
+        found = (layer(x).float() - without).mean(dim=1)
     added = (layer.lora_A["default"](x.float()) @ adapter.T).mean(dim=1)
     # Of its sum over a row all is there, but for rounding that favours neither side.
-    assert float((found @ added / (added @ added)).detach()) == pytest.approx(1, abs=0.1)
+    assert float((found @ added / (added @ added)).detach()) == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_the_sum_takes_no_memory_of_its_own(kind: str) -> None:
+    layer = frozen_layer(kind)
+    rows, onto = torch.randn(8, 64).bfloat16(), torch.randn(8, 96).bfloat16()
+    place = onto.data_ptr()
+    total = product_onto(onto, rows, layer.weight) if kind == "linear" else layer.product(rows, onto=onto)
+    assert total.data_ptr() == place
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_an_input_without_gradient_costs_no_product_on_the_way_back(
+    kind: str,
+) -> None:
+    layer = frozen_layer(kind)
+    rows, onto = torch.randn(8, 64).bfloat16(), torch.randn(8, 96).bfloat16().requires_grad_()
+    sum_ = onto * 1
+    total = product_onto(sum_, rows, layer.weight) if kind == "linear" else layer.product(rows, onto=sum_)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        total.sum().backward()
+    assert {event.name for event in seen.events()}.isdisjoint(
+        {"aten::mm", "aten::_scaled_mm", "aten::matmul"}
+    )
+    assert onto.grad is not None
 
 
 def quantised(rows: int, columns: int) -> Linear4bit:
