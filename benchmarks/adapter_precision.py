@@ -6,7 +6,8 @@
 LoRA of rank 16 on the embedded model, from new adapters, over one batch again and again, with a learning rate
 that warms up. In half precision peft's layers add the adapter's product to the frozen one, which is rounded
 already; ours add the frozen product to the adapter's and round once. On a GPU XTuner's float16 AMP with its
-loss's scale settled stands beside them. Writes benchmarks/results/adapter_precision_cpu.json, or _cuda.
+loss's scale settled stands beside them. Before that, the sum alone: how much of a small addend arrives in it,
+by the ways to write it. Writes benchmarks/results/adapter_precision_cpu.json, or _cuda.
 """
 
 from __future__ import annotations
@@ -57,6 +58,29 @@ def losses(subject: Any, batch: Batch, steps: int) -> list[float]:
     return found
 
 
+def sums(device: str) -> dict[str, float]:
+    """The share of an addend of about 1e-3 in its sum with a bfloat16 product of about 1, by how it is added."""
+    torch.manual_seed(0)
+    rows = torch.randn(8192, 576).bfloat16().to(device)
+    weight = (torch.randn(1536, 576) / 24).bfloat16().to(device)
+    addend = (torch.randn(8192, 1536) * 1e-3).bfloat16().to(device)
+    halved, taken = addend / 2, addend.clone()  # exactly
+    torch.ops.llava_tuning.add_product_(taken, rows, weight)
+    ways = {
+        "addend + product": rows @ weight.t() + addend,
+        "product added in place": taken,
+        "product added in place to twice the half": halved.addmm_(rows, weight.t(), beta=2),
+        "torch.addmm": torch.addmm(addend, rows, weight.t()),
+        "torch.addmm in float32": torch.addmm(addend.float(), rows.float(), weight.float().t()).bfloat16(),
+    }
+    exact, small = rows.double() @ weight.double().t(), addend.double()
+    shares = {
+        name: float(((found.double() - exact) * small).sum() / small.square().sum())
+        for name, found in ways.items()
+    }
+    return {name: round(share, 4) for name, share in shares.items()}
+
+
 def main() -> None:
     """Train each subject for a few steps; print its losses, and how much of float32's progress they make."""
     parser = argparse.ArgumentParser(
@@ -69,8 +93,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    if arguments.steps < 2:
+        parser.error(f"--steps {arguments.steps}: what a step gained shows in the next; give 2 or more")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     out = arguments.out or RESULTS / f"adapter_precision_{device}.json"
+    shares = sums(device)
+    print("\n".join(f"{way:42s} {share:.1%} of the addend" for way, share in shares.items()), flush=True)
     weights = (str(smollm2_directory()), str(PARTS / "vision_tower"))
     shapes = replace(SHAPES["demo"], weights=weights)
     (batch,) = read_batches(arguments.data, "finetune", weights, arguments.batch, 1)
@@ -93,7 +121,7 @@ def main() -> None:
         rows.append({"subject": name, "losses": found, "share_of_the_first_update": round(share, 3)})
         print(f"{name:24s} {found}  {share:.0%} of what float32's first update gains", flush=True)
         del subject
-    result = {**environment("benchmarks.adapter_precision", sys.argv), "rows": rows}
+    result = {**environment("benchmarks.adapter_precision", sys.argv), "sums": shares, "rows": rows}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(out)
