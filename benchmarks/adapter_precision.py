@@ -59,7 +59,7 @@ def losses(subject: Any, batch: Batch, steps: int) -> list[float]:
 
 
 def sums(device: str) -> dict[str, float]:
-    """The share of an addend of about 1e-3 in its sum with a bfloat16 product of about 1, by how it is added."""
+    """The share of an addend of 1e-3 that is in its sum with a bfloat16 product of 1, by how it is added."""
     torch.manual_seed(0)
     rows = torch.randn(8192, 576).bfloat16().to(device)
     weight = (torch.randn(1536, 576) / 24).bfloat16().to(device)
