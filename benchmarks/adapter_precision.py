@@ -36,6 +36,7 @@ from benchmarks.train.steps import Ours, XTuner  # noqa: E402
 from llava_tuning.models.default import PARTS  # noqa: E402
 from llava_tuning.models.smollm2 import smollm2_directory  # noqa: E402
 from llava_tuning.training import language_model  # noqa: E402
+from llava_tuning.training.added_product import add_product  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 WARM_UP = 6  # steps, as in 200 of XTuner's
@@ -65,7 +66,7 @@ def sums(device: str) -> dict[str, float]:
     weight = (torch.randn(1536, 576) / 24).bfloat16().to(device)
     addend = (torch.randn(8192, 1536) * 1e-3).bfloat16().to(device)
     halved, taken = addend / 2, addend.clone()  # exactly
-    torch.ops.llava_tuning.add_product_(taken, rows, weight)
+    add_product(taken, rows, weight)
     ways = {
         "addend + product": rows @ weight.t() + addend,
         "product added in place": taken,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from llava_tuning.training.added_product import add_product
 from llava_tuning.training.frozen import FrozenLinear, replace_layers
 
 # None, both directions, or gradients alone; "auto" is none, until `fit_to_machine` knows the machine.
@@ -45,7 +46,7 @@ class _Product(torch.autograd.Function):
         if onto is not None:
             ctx.mark_dirty(onto)
             if scale is None:
-                torch.ops.llava_tuning.add_product_(onto, x, weight)
+                add_product(onto, x, weight)
                 return onto
             # The hardware hands out half precision alone: here the product is rounded before the sum.
             return onto.add_(scaled_product(*to_float8(x), weight, scale, x.dtype))

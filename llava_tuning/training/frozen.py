@@ -1,4 +1,4 @@
-"""Products with frozen weights that are added in place, and what layers held in fewer bits have in common."""
+"""What frozen linear layers held in fewer bits have in common."""
 
 from __future__ import annotations
 
@@ -8,19 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-# Registered by hand: `torch.library.custom_op` takes tens of microseconds for each of hundreds of calls.
-_LIBRARY = torch.library.Library("llava_tuning", "FRAGMENT")
-_LIBRARY.define("add_product_(Tensor(a!) onto, Tensor rows, Tensor weight) -> ()")
-
-
-def _add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
-    """`onto += rows @ weight.T` of matrices, in one kernel; CPUs sum in float32 and round once."""
-    onto.addmm_(rows, weight.t())
-
-
-for _device in ("CPU", "CUDA"):
-    _LIBRARY.impl("add_product_", _add_product, _device)
-torch.library.register_fake("llava_tuning::add_product_", lambda onto, rows, weight: None, lib=_LIBRARY)
+from llava_tuning.training.autocast import as_autocast
 
 
 class FrozenLinear(nn.Module):
@@ -40,8 +28,7 @@ class FrozenLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features), in the dtype of `x` or autocast's."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = as_autocast(x)
         output = self.product(x.flatten(0, -2)).view(*x.shape[:-1], self.out_features)
         return output if self.bias is None else output + self.bias.to(output.dtype)
 

@@ -20,6 +20,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from llava_tuning.errors import UserError
 from llava_tuning.training.attention import PACKED, Layout
+from llava_tuning.training.autocast import as_autocast
 from llava_tuning.training.dropout import draw_seeds, hash_dropouts
 from llava_tuning.training.float8 import Float8, convert_frozen
 from llava_tuning.training.four_bit import convert_four_bit
@@ -156,7 +157,7 @@ class LanguageModelStep(BaseModel):
         with self.autocast():
             embeds = self.embed(data["input_ids"], data.get("pixel_values"), data.get("picture_positions"))
             at = data["supervised"] if mode == "loss" else None
-            hidden = _as_autocast(self._hidden(embeds, data, at))  # float32 norms give float32
+            hidden = as_autocast(self._hidden(embeds, data, at))  # float32 norms give float32
             if mode == "tensor":
                 return self.language_model().lm_head(hidden)[None]
             # Not under ZeRO-3: a process without such samples would not be there to gather weights with.
@@ -190,12 +191,12 @@ class LanguageModelStep(BaseModel):
         """
         llm = self.language_model()
         with torch.no_grad(), self._without_adapter():
-            base = _as_autocast(llm.get_input_embeddings()(row["input_ids"]))
+            base = as_autocast(llm.get_input_embeddings()(row["input_ids"]))
             rotary, layout = self._places(base, row)
             for layer in llm.model.layers[:-1]:
                 base = decoder_layer(layer, base, rotary, layout)
             base = last_decoder_layer(llm.model.layers[-1], base, rotary, layout, row["supervised"])
-            base = _as_autocast(llm.model.norm(base))
+            base = as_autocast(llm.model.norm(base))
             if not self._plain_head():
                 base = llm.lm_head(base).float().log_softmax(dim=-1)
         if self._plain_head():
@@ -217,7 +218,7 @@ class LanguageModelStep(BaseModel):
     def _hidden(self, embeds: torch.Tensor, data: dict[str, Any], at: torch.Tensor | None) -> torch.Tensor:
         """Last hidden states of the language model, (positions, hidden), at the positions `at` or at all."""
         llama = self.language_model().model
-        embeds = _as_autocast(embeds)
+        embeds = as_autocast(embeds)
         run = self._step(decoder_layer)
         row = self._places(embeds, data)
 
@@ -255,11 +256,6 @@ def place_buffers(model: nn.Module, device: torch.device) -> None:
         for name, value in module._buffers.items():
             if value is not None and value.device != device:
                 module._buffers[name] = value.to(device)
-
-
-def _as_autocast(hidden: torch.Tensor) -> torch.Tensor:
-    device = hidden.device.type
-    return hidden.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else hidden
 
 
 def _miss_only_what_trains(model: nn.Module, keys: Any) -> None:

@@ -13,6 +13,8 @@ from torch import nn
 from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model.utils import find_all_linear_names
 
+from llava_tuning.training.added_product import added_product
+from llava_tuning.training.autocast import as_autocast
 from llava_tuning.training.frozen import FrozenLinear
 
 
@@ -34,27 +36,6 @@ def leave_inputs_alone(module: nn.Module) -> None:
             layer.cast_input_dtype_enabled = False
 
 
-class _ProductOnto(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        ctx.save_for_backward(weight)
-        ctx.mark_dirty(onto)
-        torch.ops.llava_tuning.add_product_(onto, rows, weight)
-        return onto
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
-        (weight,) = ctx.saved_tensors
-        return grad, grad @ weight if ctx.needs_input_grad[1] else None, None
-
-
-@torch.compiler.allow_in_graph
-def product_onto(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`onto + rows @ weight.T`, which takes the place of `onto`; no gradient is taken of the weight."""
-    total: torch.Tensor = _ProductOnto.apply(onto, rows, weight)
-    return total
-
-
 class _AddedToAdapter:
     """Comes before a class of peft's adapted layers.
 
@@ -70,9 +51,7 @@ class _AddedToAdapter:
             return output
         (name,) = self.active_adapters
         frozen, shape = self.base_layer, x.shape[:-1]
-        rows = x.flatten(0, -2)
-        if torch.is_autocast_enabled(x.device.type):
-            rows = rows.to(torch.get_autocast_dtype(x.device.type))
+        rows = as_autocast(x.flatten(0, -2))
         x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
         narrow = self.lora_A[name](self.lora_dropout[name](x)).flatten(0, -2).to(rows.dtype)
         wide = (self.lora_B[name].weight * self.scaling[name]).to(rows.dtype)
@@ -80,10 +59,7 @@ class _AddedToAdapter:
         if isinstance(frozen, FrozenLinear):
             output = frozen.product(rows, onto=adapter)
         else:
-            weight = frozen.weight
-            if torch.is_autocast_enabled(rows.device.type):
-                weight = weight.to(rows.dtype)
-            output = product_onto(adapter, rows, weight)
+            output = added_product(adapter, rows, as_autocast(frozen.weight))
         if frozen.bias is not None:
             output = output + frozen.bias.to(output.dtype)
         return output.view(*shape, output.shape[-1])
@@ -102,7 +78,8 @@ def _plain(layer: Any) -> bool:
 
 
 def _has_hooks(layer: nn.Module) -> bool:
-    return bool(layer._forward_pre_hooks or layer._forward_hooks or layer._backward_hooks)
+    hooks = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
+    return any(map(len, hooks))
 
 
 @functools.cache

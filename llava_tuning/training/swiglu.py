@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.models.llama.modeling_llama import LlamaMLP
 
+from llava_tuning.training.autocast import as_autocast
 from llava_tuning.training.float8 import (
     LARGEST,
     SMALLEST,
@@ -106,8 +107,7 @@ class FrozenSwiGLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., hidden) to (..., hidden)."""
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = as_autocast(x)
         weights = self.gate.to(x.dtype), self.up.to(x.dtype)
         inner = _swiglu(x.flatten(0, -2), *weights, self.transposed, self.transposed_scale)
         output: torch.Tensor = self.down_proj(inner).view(x.shape)

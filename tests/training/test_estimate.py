@@ -27,14 +27,17 @@ TIMED = 6  # batches of a measurement
 CARD = card_named(MEASURED["hardware"])
 assert CARD is not None
 ROWS = [row for row in MEASURED["rows"] if row["step"].startswith("ours") and not row["techniques"]]
+ON_H200 = [r for r in _rows(f"train_step_{NAME}_h200") if r["step"] == "ours" and "error" not in r]
 RANK_512 = [row for row in _rows("train_step_internlm2_1_8b_r512_24gib") if row["step"] == "ours"]
 SMALL = _rows("small_steps_h100")
 
 
 @pytest.mark.parametrize(
-    "row", ROWS, ids=lambda row: f"{row['task']}, {row['step']}, {row['memory_gib'] or 80} GiB"
+    ("card", "row"),
+    [*((CARD.name, row) for row in ROWS), *(("H200", row) for row in ON_H200)],
+    ids=lambda it: it if isinstance(it, str) else f"{it['task']}, {it['step']}, {it['memory_gib'] or 80} GiB",
 )
-def test_memory_and_time_are_within_15_percent_of_those_measured(row: dict[str, Any]) -> None:
+def test_memory_and_time_are_within_15_percent_of_those_measured(card: str, row: dict[str, Any]) -> None:
     assert f"--steps {TIMED} " in row["command"]
     task = TASKS[row["task"]]
     batches = make_batches(SHAPES[NAME], task.stage, row["batch"], WARM_UP + TIMED)
@@ -44,7 +47,9 @@ def test_memory_and_time_are_within_15_percent_of_those_measured(row: dict[str, 
     again, layers = row["layers_recomputed"], training.text.num_hidden_layers
     largest = max(map(load_of, batches), key=lambda load: load.tokens)
     assert memory(training, largest, again) / GIB == pytest.approx(row["peak_gib"], rel=0.15)
-    took = [seconds(training, load_of(batch), CARD, again / layers) for batch in batches[WARM_UP:]]
+    took = [
+        seconds(training, load_of(batch), card_named(card), again / layers) for batch in batches[WARM_UP:]
+    ]
     assert sum(took) / TIMED == pytest.approx(row["seconds_a_step"], rel=0.15)
 
 

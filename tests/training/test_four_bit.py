@@ -7,21 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from bitsandbytes.nn import Linear4bit, Params4bit
 from exactness import assert_same, named, step_of
+from four_bits import quantised
 from mmengine.config import Config
 from torch import nn
 from xtuner.registry import BUILDER
 
 from llava_tuning.training.four_bit import FrozenFourBitLinear, convert_four_bit
-
-
-def quantised(rows: int, columns: int, bias: bool, nested: bool) -> Linear4bit:
-    torch.manual_seed(0)
-    layer = Linear4bit(columns, rows, bias=bias, compute_dtype=torch.float32, quant_type="nf4")
-    options = {"requires_grad": False, "compress_statistics": nested, "quant_type": "nf4"}
-    layer.weight = Params4bit(torch.randn(rows, columns), **options)
-    return layer.requires_grad_(False).to("cpu")
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -36,14 +28,14 @@ def test_output_and_gradient_are_those_of_bitsandbytes(bias: bool, nested: bool)
 
 
 def test_casting_a_model_leaves_the_scales_alone() -> None:
-    layer = FrozenFourBitLinear(quantised(64, 64, bias=False, nested=False))
+    layer = FrozenFourBitLinear(quantised(64, 64))
     x = torch.randn(3, 64)
     expected = layer(x)
     torch.testing.assert_close(layer.bfloat16()(x), expected, rtol=0, atol=0)
 
 
 def test_all_quantised_layers_are_replaced_and_no_other() -> None:
-    model = nn.Sequential(quantised(64, 64, False, False), nn.Linear(64, 64))
+    model = nn.Sequential(quantised(64, 64), nn.Linear(64, 64))
     assert convert_four_bit(model) == 1
     assert [type(layer) for layer in model] == [FrozenFourBitLinear, nn.Linear]
 
