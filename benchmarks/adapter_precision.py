@@ -65,12 +65,12 @@ def sums(device: str) -> dict[str, float]:
     rows = torch.randn(8192, 576).bfloat16().to(device)
     weight = (torch.randn(1536, 576) / 24).bfloat16().to(device)
     addend = (torch.randn(8192, 1536) * 1e-3).bfloat16().to(device)
-    halved, taken = addend / 2, addend.clone()  # exactly
-    add_product(taken, rows, weight)
+    halved = addend / 2  # exactly
+    add_product(halved, rows, weight)
     ways = {
         "addend + product": rows @ weight.t() + addend,
-        "product added in place": taken,
-        "product added in place to twice the half": halved.addmm_(rows, weight.t(), beta=2),
+        "product added in place": addend.clone().addmm_(rows, weight.t()),
+        "product added in place to twice the half": halved,
         "torch.addmm": torch.addmm(addend, rows, weight.t()),
         "torch.addmm in float32": torch.addmm(addend.float(), rows.float(), weight.float().t()).bfloat16(),
     }

@@ -1,4 +1,8 @@
-"""A matrix product with a frozen weight, added in place to what stands there already."""
+"""The product of two small matrices plus one with a frozen weight, summed in float32 and rounded once.
+
+Hopper GPUs' libraries round a product to half precision before they add it to what stands in its place,
+unless that has a factor other than 1. So half of the first product is held, and taken twice.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ _LIBRARY.define("add_product_(Tensor(a!) onto, Tensor rows, Tensor weight) -> ()
 
 
 def _add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
-    onto.addmm_(rows, weight.t())
+    onto.addmm_(rows, weight.t(), beta=2)
 
 
 for _device in ("CPU", "CUDA"):
@@ -21,17 +25,42 @@ torch.library.register_fake("llava_tuning::add_product_", lambda onto, rows, wei
 
 
 def add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
-    """`onto += rows @ weight.T` of matrices, in one kernel; CPUs sum in float32 and round once."""
+    """`onto = 2 * onto + rows @ weight.T` of matrices, in one kernel that rounds the sum alone."""
     torch.ops.llava_tuning.add_product_(onto, rows, weight)
+
+
+class _HalfProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, narrow: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        ctx.save_for_backward(narrow, wide)
+        return narrow @ (wide / 2).t()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        narrow, wide = ctx.saved_tensors
+        of_narrow, of_wide = ctx.needs_input_grad
+        return grad @ wide if of_narrow else None, grad.t() @ narrow if of_wide else None
+
+
+@torch.compiler.allow_in_graph
+def half_product(narrow: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    """Half of `narrow @ wide.T`, exactly; its gradient is that of the whole.
+
+    Args:
+        narrow: (rows, rank)
+        wide: (out_features, rank), of the same dtype.
+    """
+    half: torch.Tensor = _HalfProduct.apply(narrow, wide)
+    return half
 
 
 class _AddedProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, half: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         ctx.save_for_backward(weight)
-        ctx.mark_dirty(onto)
-        add_product(onto, rows, weight)
-        return onto
+        ctx.mark_dirty(half)
+        add_product(half, rows, weight)
+        return half
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
@@ -40,13 +69,14 @@ class _AddedProduct(torch.autograd.Function):
 
 
 @torch.compiler.allow_in_graph
-def added_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`onto + rows @ weight.T`, which takes the place of `onto`.
+def added_product(half: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`2 * half + rows @ weight.T`, which takes the place of `half`.
 
     Args:
-        onto: (rows, out_features), no longer needed.
+        half: (rows, out_features), of `half_product`, which expects the gradient of the whole; no longer
+            needed.
         rows: (rows, in_features), of the same dtype.
         weight: (out_features, in_features), of the same dtype; it gets no gradient.
     """
-    total: torch.Tensor = _AddedProduct.apply(onto, rows, weight)
+    total: torch.Tensor = _AddedProduct.apply(half, rows, weight)
     return total

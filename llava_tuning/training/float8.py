@@ -30,12 +30,12 @@ def to_float8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T` (+ `onto`), in float8 where `scale` is given. The gradient of `x` always is."""
+    """`x @ weight.T` (+ 2 `half`), in float8 where `scale` is given. The gradient of `x` always is."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
-        onto: torch.Tensor | None,
+        half: torch.Tensor | None,
         x: torch.Tensor,
         weight: torch.Tensor,
         scale: torch.Tensor | None,
@@ -43,13 +43,13 @@ class _Product(torch.autograd.Function):
         transposed_scale: torch.Tensor,
     ) -> torch.Tensor:
         ctx.save_for_backward(transposed, transposed_scale)
-        if onto is not None:
-            ctx.mark_dirty(onto)
+        if half is not None:
+            ctx.mark_dirty(half)
             if scale is None:
-                add_product(onto, x, weight)
-                return onto
+                add_product(half, x, weight)
+                return half
             # The hardware hands out half precision alone: here the product is rounded before the sum.
-            return onto.add_(scaled_product(*to_float8(x), weight, scale, x.dtype))
+            return half.mul_(2).add_(scaled_product(*to_float8(x), weight, scale, x.dtype))
         if scale is None:
             return x @ weight.t()
         return scaled_product(*to_float8(x), weight, scale, x.dtype)
@@ -63,8 +63,8 @@ class _Product(torch.autograd.Function):
 
 
 @torch.compiler.allow_in_graph
-def _product(onto: torch.Tensor | None, x: torch.Tensor, *frozen: torch.Tensor | None) -> torch.Tensor:
-    product: torch.Tensor = _Product.apply(onto, x, *frozen)
+def _product(half: torch.Tensor | None, x: torch.Tensor, *frozen: torch.Tensor | None) -> torch.Tensor:
+    product: torch.Tensor = _Product.apply(half, x, *frozen)
     return product
 
 
@@ -102,10 +102,10 @@ class FrozenFloat8Linear(FrozenLinear):
         self.register_buffer("transposed", transposed, persistent=False)
         self.register_buffer("transposed_scale", scale, persistent=False)
 
-    def product(self, rows: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+    def product(self, rows: torch.Tensor, half: torch.Tensor | None = None) -> torch.Tensor:
         """In float8, summed in higher precision."""
         weight = self.weight if self.scale is not None else self.weight.to(rows.dtype)
-        return _product(onto, rows, weight, self.scale, self.transposed, self.transposed_scale)
+        return _product(half, rows, weight, self.scale, self.transposed, self.transposed_scale)
 
 
 def has_float8() -> bool:

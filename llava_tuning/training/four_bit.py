@@ -46,8 +46,8 @@ def _four_bit_product(
 def _add_four_bit_product(
     onto: torch.Tensor, rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
 ) -> None:
-    """`onto += rows @ weight.T`, with the weight expanded to the dtype of `rows`."""
-    onto.addmm_(rows, _expand(rows, packed, scales, *layout).t())
+    """`onto = 2 * onto + rows @ weight.T`, with the weight expanded to the dtype of `rows`."""
+    onto.addmm_(rows, _expand(rows, packed, scales, *layout).t(), beta=2)
 
 
 for _device in ("CPU", "CUDA"):
@@ -64,12 +64,12 @@ torch.library.register_fake("llava_tuning::add_four_bit_product_", lambda *given
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T` (+ `onto`); no gradient is taken of the weight."""
+    """`x @ weight.T` (+ 2 `half`); no gradient is taken of the weight."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
-        onto: torch.Tensor | None,
+        half: torch.Tensor | None,
         x: torch.Tensor,
         packed: torch.Tensor,
         scales: torch.Tensor,
@@ -77,10 +77,10 @@ class _Product(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(packed, scales)
         ctx.layout = layout
-        if onto is not None:
-            ctx.mark_dirty(onto)
-            torch.ops.llava_tuning.add_four_bit_product_(onto, x, packed, scales, *layout)
-            return onto
+        if half is not None:
+            ctx.mark_dirty(half)
+            torch.ops.llava_tuning.add_four_bit_product_(half, x, packed, scales, *layout)
+            return half
         product: torch.Tensor = torch.ops.llava_tuning.four_bit_product(x, packed, scales, *layout, False)
         return product
 
@@ -97,9 +97,9 @@ class _Product(torch.autograd.Function):
 
 @torch.compiler.allow_in_graph
 def _product(
-    onto: torch.Tensor | None, x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
+    half: torch.Tensor | None, x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
 ) -> torch.Tensor:
-    product: torch.Tensor = _Product.apply(onto, x, packed, scales, layout)
+    product: torch.Tensor = _Product.apply(half, x, packed, scales, layout)
     return product
 
 
@@ -122,9 +122,9 @@ class FrozenFourBitLinear(FrozenLinear):
         # As whole numbers: who casts a model to half precision shall not round the scales.
         self.register_buffer("scales", scales.float().view(torch.int32), persistent=False)
 
-    def product(self, rows: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+    def product(self, rows: torch.Tensor, half: torch.Tensor | None = None) -> torch.Tensor:
         """With the weight expanded to the dtype of `rows`."""
-        return _product(onto, rows, self.weight, self.scales, *self.layout)
+        return _product(half, rows, self.weight, self.scales, *self.layout)
 
 
 def convert_four_bit(layers: nn.Module) -> int:

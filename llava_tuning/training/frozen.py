@@ -19,10 +19,11 @@ class FrozenLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
 
-    def product(self, rows: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
+    def product(self, rows: torch.Tensor, half: torch.Tensor | None = None) -> torch.Tensor:
         """(rows, in_features) to (rows, out_features), in the dtype of `rows`, differentiable in them.
 
-        `onto` is of that shape and dtype and no longer needed: it is added, and the sum may take its place.
+        `half`, of `half_product`, is of that shape and dtype and no longer needed: twice of it is added, and
+        the sum may take its place.
         """
         raise NotImplementedError
 

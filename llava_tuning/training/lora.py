@@ -13,7 +13,7 @@ from torch import nn
 from transformers.integrations import is_deepspeed_zero3_enabled
 from xtuner.model.utils import find_all_linear_names
 
-from llava_tuning.training.added_product import added_product
+from llava_tuning.training.added_product import added_product, half_product
 from llava_tuning.training.autocast import as_autocast
 from llava_tuning.training.frozen import FrozenLinear
 
@@ -55,11 +55,11 @@ class _AddedToAdapter:
         x = self._cast_input_dtype(x, self.lora_A[name].weight.dtype)
         narrow = self.lora_A[name](self.lora_dropout[name](x)).flatten(0, -2).to(rows.dtype)
         wide = (self.lora_B[name].weight * self.scaling[name]).to(rows.dtype)
-        adapter = narrow @ wide.t()  # (rows, out_features)
+        half = half_product(narrow, wide)  # (rows, out_features)
         if isinstance(frozen, FrozenLinear):
-            output = frozen.product(rows, onto=adapter)
+            output = frozen.product(rows, half)
         else:
-            output = added_product(adapter, rows, as_autocast(frozen.weight))
+            output = added_product(half, rows, as_autocast(frozen.weight))
         if frozen.bias is not None:
             output = output + frozen.bias.to(output.dtype)
         return output.view(*shape, output.shape[-1])

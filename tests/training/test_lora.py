@@ -26,9 +26,8 @@ class Kept(FrozenLinear):
         super().__init__(linear)
         self.kept = linear.weight
 
-    def product(self, rows: torch.Tensor, onto: torch.Tensor | None = None) -> torch.Tensor:
-        product = rows @ self.kept.t()
-        return product if onto is None else onto + product
+    def product(self, rows: torch.Tensor, half: torch.Tensor | None = None) -> torch.Tensor:
+        return rows @ self.kept.t() if half is None else added_product(half, rows, self.kept)
 
 
 def adapted(**settings: Any) -> Any:
@@ -142,20 +141,20 @@ def test_what_an_adapter_adds_is_not_lost_in_half_precision(kind: str, bias: boo
 @pytest.mark.parametrize("kind", FROZEN)
 def test_the_sum_takes_no_memory_of_its_own(kind: str) -> None:
     layer = frozen_layer(kind)
-    rows, onto = torch.randn(8, 64).bfloat16(), torch.randn(8, 96).bfloat16()
-    place = onto.data_ptr()
-    total = added_product(onto, rows, layer.weight) if kind == "linear" else layer.product(rows, onto=onto)
+    rows, half = torch.randn(8, 64).bfloat16(), torch.randn(8, 96).bfloat16()
+    place = half.data_ptr()
+    total = added_product(half, rows, layer.weight) if kind == "linear" else layer.product(rows, half)
     assert total.data_ptr() == place
 
 
 @pytest.mark.parametrize("kind", FROZEN)
 def test_an_input_without_gradient_costs_no_product_on_the_way_back(kind: str) -> None:
     layer = frozen_layer(kind)
-    rows, onto = torch.randn(8, 64).bfloat16(), torch.randn(8, 96).bfloat16().requires_grad_()
-    sum_ = onto * 1
-    total = added_product(sum_, rows, layer.weight) if kind == "linear" else layer.product(rows, onto=sum_)
+    rows, half = torch.randn(8, 64).bfloat16(), torch.randn(8, 96).bfloat16().requires_grad_()
+    taken = half * 1
+    total = added_product(taken, rows, layer.weight) if kind == "linear" else layer.product(rows, taken)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         total.sum().backward()
     products = {"aten::mm", "aten::_scaled_mm", "aten::matmul"}
     assert products.isdisjoint(event.name for event in seen.events())
-    assert onto.grad is not None
+    assert half.grad is not None
