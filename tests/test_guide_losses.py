@@ -57,7 +57,7 @@ def test_losses(stage: str, file: str, after: str, count: int) -> None:
 
 def test_differences() -> None:
     by_name = {(one["subject"], one["off"]): one for one in result("loss_curves_stage2")["smoothed_off"]}
-    _, rows = table("How far the smoothed means")
+    _, rows = table("How far the smoothed curves")
     assert len({(subject, off) for subject, off, *_ in rows}) == 6
     for subject, off, *told in rows:
         one = by_name[SUBJECTS[subject], SUBJECTS[off]]
@@ -66,12 +66,15 @@ def test_differences() -> None:
             str(one["starts"]),
             f"{100 * one['later_at_most']:.2f} %",
             f"{100 * one['later_mean']:.2f} %",
-            f"{100 * min(single):.1f} to {100 * max(single):.1f} %",
+            " to ".join(f"{100 * end:.1f}" for end in sorted({min(single), max(single)})) + " %",
             sure(one["last_by_start"]),
             sure(one["held_out_by_start"]),
         ]
 
 
 def sure(share: dict[str, float]) -> str:
-    text = f"{100 * share['mean']:+.1f} ± {100 * share['standard_error']:.1f} %"
-    return text.replace("-", "−")
+    """With a standard error where several starts were run."""
+    text = f"{100 * share['mean']:+.1f}"
+    if "standard_error" in share:
+        text += f" ± {100 * share['standard_error']:.1f}"
+    return f"{text} %".replace("-", "−")

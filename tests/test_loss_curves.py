@@ -96,7 +96,7 @@ def test_curves_that_are_too_short_are_refused_before_training(
     assert f"{2 * SMOOTHING} or more" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["loss_curves", "loss_curves_stage2", "loss_curves_stage2_earlier"])
+@pytest.mark.parametrize("name", ["", "_stage2", "_stage2_former_order", "_stage2_earlier"])
 def test_what_stands_in_the_results_is_what_their_runs_say(name: str) -> None:
-    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    result = json.loads((RESULTS / f"loss_curves{name}.json").read_text(encoding="utf-8"))
     assert compare(result["runs"]) == result["smoothed_off"]
