@@ -5,9 +5,9 @@
 
 LoRA of rank 16 on the embedded model, from new adapters, over one batch again and again, with a learning rate
 that warms up. In half precision peft's layers add the adapter's product to the frozen one, which is rounded
-already; ours add the frozen product to the adapter's and round once. On a GPU XTuner's float16 AMP with its
-loss's scale settled stands beside them. Before that, the sum alone: how much of a small addend arrives in it,
-by the ways to write it. Writes benchmarks/results/adapter_precision_cpu.json, or _cuda.
+already; ours add the frozen product to twice the half of the adapter's and round the sum. On a GPU XTuner's
+float16 AMP with its loss's scale settled stands beside them. Before that, the sum alone: how much of a small
+addend arrives in it, by the ways to write it. Writes benchmarks/results/adapter_precision_cpu.json, or _cuda.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from benchmarks.train.steps import Ours, XTuner  # noqa: E402
 from llava_tuning.models.default import PARTS  # noqa: E402
 from llava_tuning.models.smollm2 import smollm2_directory  # noqa: E402
 from llava_tuning.training import language_model  # noqa: E402
-from llava_tuning.training.added_product import add_product  # noqa: E402
+from llava_tuning.training.added_product import double_and_add_product  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 WARM_UP = 6  # steps, as in 200 of XTuner's
@@ -66,7 +66,7 @@ def sums(device: str) -> dict[str, float]:
     weight = (torch.randn(1536, 576) / 24).bfloat16().to(device)
     addend = (torch.randn(8192, 1536) * 1e-3).bfloat16().to(device)
     halved = addend / 2  # exactly
-    add_product(halved, rows, weight)
+    double_and_add_product(halved, rows, weight)
     ways = {
         "addend + product": rows @ weight.t() + addend,
         "product added in place": addend.clone().addmm_(rows, weight.t()),

@@ -1,7 +1,7 @@
-"""The product of two small matrices plus one with a frozen weight, summed in float32 and rounded once.
+"""The product of two small matrices plus one with a frozen weight, added in float32, then rounded.
 
-Hopper GPUs' libraries round a product to half precision before they add it to what stands in its place,
-unless that has a factor other than 1. So half of the first product is held, and taken twice.
+cuBLAS of CUDA 13 on an H200 rounds a product to half precision before it adds it to what stands in its place
+if that has the factor 1, not if it has the factor 2. So half of the first product is held, and taken twice.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import torch
 
 # Registered by hand: `torch.library.custom_op` takes tens of microseconds for each of hundreds of calls.
 _LIBRARY = torch.library.Library("llava_tuning", "FRAGMENT")
-_LIBRARY.define("add_product_(Tensor(a!) onto, Tensor rows, Tensor weight) -> ()")
+_LIBRARY.define("double_and_add_product_(Tensor(a!) onto, Tensor rows, Tensor weight) -> ()")
 
 
-def _add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
+def _double_and_add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
     onto.addmm_(rows, weight.t(), beta=2)
 
 
 for _device in ("CPU", "CUDA"):
-    _LIBRARY.impl("add_product_", _add_product, _device)
-torch.library.register_fake("llava_tuning::add_product_", lambda onto, rows, weight: None, lib=_LIBRARY)
+    _LIBRARY.impl("double_and_add_product_", _double_and_add_product, _device)
+torch.library.register_fake(
+    "llava_tuning::double_and_add_product_", lambda onto, rows, weight: None, lib=_LIBRARY
+)
 
 
-def add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
+def double_and_add_product(onto: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> None:
     """`onto = 2 * onto + rows @ weight.T` of matrices, in one kernel that rounds the sum alone."""
-    torch.ops.llava_tuning.add_product_(onto, rows, weight)
+    torch.ops.llava_tuning.double_and_add_product_(onto, rows, weight)
 
 
 class _HalfProduct(torch.autograd.Function):
@@ -44,7 +46,7 @@ class _HalfProduct(torch.autograd.Function):
 
 @torch.compiler.allow_in_graph
 def half_product(narrow: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
-    """Half of `narrow @ wide.T`, exactly; its gradient is that of the whole.
+    """Half of `narrow @ wide.T`; its gradient is that of the whole.
 
     Args:
         narrow: (rows, rank)
@@ -59,7 +61,7 @@ class _AddedProduct(torch.autograd.Function):
     def forward(ctx: Any, half: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         ctx.save_for_backward(weight)
         ctx.mark_dirty(half)
-        add_product(half, rows, weight)
+        double_and_add_product(half, rows, weight)
         return half
 
     @staticmethod

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from llava_tuning.training.added_product import add_product
+from llava_tuning.training.added_product import double_and_add_product
 from llava_tuning.training.frozen import FrozenLinear, replace_layers
 
 # None, both directions, or gradients alone; "auto" is none, until `fit_to_machine` knows the machine.
@@ -30,7 +30,10 @@ def to_float8(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T` (+ 2 `half`), in float8 where `scale` is given. The gradient of `x` always is."""
+    """`x @ weight.T` (+ 2 `half`), in float8 where `scale` is given. The gradient of `x` always is.
+
+    `half` gets the gradient of what is added, its double.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -46,10 +49,11 @@ class _Product(torch.autograd.Function):
         if half is not None:
             ctx.mark_dirty(half)
             if scale is None:
-                add_product(half, x, weight)
+                double_and_add_product(half, x, weight)
                 return half
             # The hardware hands out half precision alone: here the product is rounded before the sum.
-            return half.mul_(2).add_(scaled_product(*to_float8(x), weight, scale, x.dtype))
+            product = scaled_product(*to_float8(x), weight, scale, x.dtype)
+            return torch.add(product, half, alpha=2, out=half)
         if scale is None:
             return x @ weight.t()
         return scaled_product(*to_float8(x), weight, scale, x.dtype)
@@ -103,7 +107,7 @@ class FrozenFloat8Linear(FrozenLinear):
         self.register_buffer("transposed_scale", scale, persistent=False)
 
     def product(self, rows: torch.Tensor, half: torch.Tensor | None = None) -> torch.Tensor:
-        """In float8, summed in higher precision."""
+        """In float8 unless `backward_only`."""
         weight = self.weight if self.scale is not None else self.weight.to(rows.dtype)
         return _product(half, rows, weight, self.scale, self.transposed, self.transposed_scale)
 

@@ -20,8 +20,8 @@ _LIBRARY.define(
     " bool transposed) -> Tensor"
 )
 _LIBRARY.define(
-    "add_four_bit_product_(Tensor(a!) onto, Tensor rows, Tensor packed, Tensor scales, int block, str kind,"
-    " int out, int inner) -> ()"
+    "double_and_add_four_bit_product_(Tensor(a!) onto, Tensor rows, Tensor packed, Tensor scales, int block,"
+    " str kind, int out, int inner) -> ()"
 )
 
 
@@ -43,7 +43,7 @@ def _four_bit_product(
     return rows @ (weight if transposed else weight.t())
 
 
-def _add_four_bit_product(
+def _double_and_add_four_bit_product(
     onto: torch.Tensor, rows: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor, *layout: Any
 ) -> None:
     """`onto = 2 * onto + rows @ weight.T`, with the weight expanded to the dtype of `rows`."""
@@ -52,7 +52,7 @@ def _add_four_bit_product(
 
 for _device in ("CPU", "CUDA"):
     _LIBRARY.impl("four_bit_product", _four_bit_product, _device)
-    _LIBRARY.impl("add_four_bit_product_", _add_four_bit_product, _device)
+    _LIBRARY.impl("double_and_add_four_bit_product_", _double_and_add_four_bit_product, _device)
 torch.library.register_fake(
     "llava_tuning::four_bit_product",
     lambda rows, packed, scales, block, kind, out, inner, transposed: rows.new_empty(
@@ -60,11 +60,13 @@ torch.library.register_fake(
     ),
     lib=_LIBRARY,
 )
-torch.library.register_fake("llava_tuning::add_four_bit_product_", lambda *given: None, lib=_LIBRARY)
+torch.library.register_fake(
+    "llava_tuning::double_and_add_four_bit_product_", lambda *given: None, lib=_LIBRARY
+)
 
 
 class _Product(torch.autograd.Function):
-    """`x @ weight.T` (+ 2 `half`); no gradient is taken of the weight."""
+    """`x @ weight.T` (+ 2 `half`, which gets its double's gradient); no gradient is taken of the weight."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -79,7 +81,7 @@ class _Product(torch.autograd.Function):
         ctx.layout = layout
         if half is not None:
             ctx.mark_dirty(half)
-            torch.ops.llava_tuning.add_four_bit_product_(half, x, packed, scales, *layout)
+            torch.ops.llava_tuning.double_and_add_four_bit_product_(half, x, packed, scales, *layout)
             return half
         product: torch.Tensor = torch.ops.llava_tuning.four_bit_product(x, packed, scales, *layout, False)
         return product

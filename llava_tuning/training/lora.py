@@ -1,4 +1,4 @@
-"""LoRA (arXiv:2106.09685): peft's layers, with the frozen product added in place to the adapter's."""
+"""LoRA (arXiv:2106.09685): peft's layers; the frozen product is added in place to the adapter's, held halved."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def leave_inputs_alone(module: nn.Module) -> None:
 class _AddedToAdapter:
     """Comes before a class of peft's adapted layers.
 
-    The frozen product is added to the adapter's, not the other way round: in half precision the frozen one,
+    The frozen product is added to the adapter's (half of which is held: see `added_product`), not the other
+    way round: in half precision the frozen one,
     once rounded, leaves no place for what is smaller than half its last digit, and an adapter begins so. A
     bias comes after both. What is not one plain adapter on a frozen linear layer goes peft's way.
     """

@@ -27,7 +27,9 @@ class Kept(FrozenLinear):
         self.kept = linear.weight
 
     def product(self, rows: torch.Tensor, half: torch.Tensor | None = None) -> torch.Tensor:
-        return rows @ self.kept.t() if half is None else added_product(half, rows, self.kept)
+        product = rows @ self.kept.t()
+        # Twice of it, with the gradient of the whole.
+        return product if half is None else half + half.detach() + product
 
 
 def adapted(**settings: Any) -> Any:
@@ -111,8 +113,8 @@ FROZEN = ["linear", "float8", "four bits"]
 def frozen_layer(kind: str, bias: bool = False) -> Any:
     torch.manual_seed(0)
     linear = nn.Linear(64, 96, bias=bias, dtype=torch.bfloat16).requires_grad_(False)
-    if kind == "float8":
-        return FrozenFloat8Linear(linear, backward_only=True)
+    if kind.startswith("float8"):
+        return FrozenFloat8Linear(linear, backward_only=kind == "float8")
     return FrozenFourBitLinear(quantised(96, 64)) if kind == "four bits" else linear
 
 
@@ -138,6 +140,20 @@ def test_what_an_adapter_adds_is_not_lost_in_half_precision(kind: str, bias: boo
     assert float((found @ added / (added @ added)).detach()) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("kind", [*FROZEN, "float8 both ways"])
+def test_twice_the_half_is_added_and_gets_the_gradient_of_the_whole(kind: str) -> None:
+    layer = frozen_layer(kind)
+    x = torch.randn(8, 64).bfloat16().requires_grad_()
+    half = torch.randn(8, 96).bfloat16().requires_grad_()
+    by_itself = layer(x)
+    (of_x,) = torch.autograd.grad(by_itself.sum(), x)
+    taken = half * 1
+    total = added_product(taken, x, layer.weight) if kind == "linear" else layer.product(x, taken)
+    torch.testing.assert_close(total.float(), 2 * half.float() + by_itself.float(), rtol=0.02, atol=0.02)
+    found = torch.autograd.grad(total.sum(), [x, half])
+    torch.testing.assert_close(found, (of_x, torch.ones_like(half)))
+
+
 @pytest.mark.parametrize("kind", FROZEN)
 def test_the_sum_takes_no_memory_of_its_own(kind: str) -> None:
     layer = frozen_layer(kind)
@@ -157,4 +173,4 @@ def test_an_input_without_gradient_costs_no_product_on_the_way_back(kind: str) -
         total.sum().backward()
     products = {"aten::mm", "aten::_scaled_mm", "aten::matmul"}
     assert products.isdisjoint(event.name for event in seen.events())
-    assert half.grad is not None
+    torch.testing.assert_close(half.grad, torch.ones_like(half))  # the whole's: half of it is held
