@@ -1,4 +1,4 @@
-"""LoRA (arXiv:2106.09685): peft's layers; the frozen product is added in place to the adapter's, held halved."""
+"""LoRA (arXiv:2106.09685): peft's layers, with the frozen product added in place to the adapter's."""
 
 from __future__ import annotations
 
