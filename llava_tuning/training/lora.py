@@ -39,10 +39,10 @@ def leave_inputs_alone(module: nn.Module) -> None:
 class _AddedToAdapter:
     """Comes before a class of peft's adapted layers.
 
-    The frozen product is added to the adapter's (half of which is held: see `added_product`), not the other
-    way round: in half precision the frozen one,
-    once rounded, leaves no place for what is smaller than half its last digit, and an adapter begins so. A
-    bias comes after both. What is not one plain adapter on a frozen linear layer goes peft's way.
+    The frozen product is added to the adapter's, not the other way round: in half precision the frozen one,
+    once rounded, leaves no place for what is smaller than half its last digit, and an adapter begins so. Why
+    half of the adapter's is held, `added_product` says. A bias comes after both. What is not one plain
+    adapter on a frozen linear layer goes peft's way.
     """
 
     def forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
