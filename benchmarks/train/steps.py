@@ -132,7 +132,7 @@ class Ours:
 
     def step(self, data: dict[str, Any]) -> torch.Tensor:
         loss: torch.Tensor = self.model.train_step(data, self.optimizer)["loss"]
-        return loss
+        return loss.detach()
 
 
 class XTuner:
@@ -186,7 +186,7 @@ class XTuner:
 
     def step(self, data: dict[str, Any]) -> torch.Tensor:
         loss: torch.Tensor = self.model.train_step(data, self.optimizer)["loss"]
-        return loss
+        return loss.detach()
 
 
 class Transformers:

@@ -25,6 +25,7 @@ custom_hooks = [
     dict(type="llava_tuning.training.hooks.WaitHook"),
 ]
 default_hooks = dict(
+    runtime_info=dict(type="llava_tuning.training.hooks.LateRuntimeInfoHook"),
     timer=dict(type="mmengine.hooks.IterTimerHook"),
     logger=dict(type="mmengine.hooks.LoggerHook", log_metric_by_epoch=False),
     param_scheduler=dict(type="mmengine.hooks.ParamSchedulerHook"),
