@@ -40,7 +40,6 @@ from benchmarks.train.steps import TASKS, Ours, Task, Transformers, XTuner  # no
 from llava_tuning.models.default import PARTS  # noqa: E402
 from llava_tuning.models.smollm2 import smollm2_directory  # noqa: E402
 from llava_tuning.training.estimate import flop  # noqa: E402
-from llava_tuning.training.float8 import Float8  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results"
 WARM_UP = 4
@@ -50,9 +49,8 @@ RIVALS: list[tuple[str, type, dict[str, Any]]] = [
     ("XTuner as shipped", XTuner, {}),
     ("transformers, checkpointing", Transformers, {}),
     ("transformers", Transformers, {"checkpointing": False}),
-    ("ours", Ours, {}),  # as by default
+    ("ours", Ours, {"frozen_fp8": "backward"}),  # as by default, where anything is frozen
     ("ours, no float8", Ours, {"frozen_fp8": False}),
-    ("ours, float8 gradients", Ours, {"frozen_fp8": "backward"}),
     ("ours, float8 both ways", Ours, {"frozen_fp8": True}),
 ]
 TECHNIQUES = (
@@ -216,12 +214,14 @@ def main() -> None:
                 task = replace(task, four_bit=folder)
             subjects = [r for r in RIVALS if not arguments.rivals or r[0] in arguments.rivals.split(";")]
             if arguments.techniques:
-                subjects = [("ours", Ours, {}), *((f"without {t}", Ours, {"without": t}) for t in TECHNIQUES)]
+                ours = {"frozen_fp8": "backward"}
+                subjects = [("ours", Ours, ours)]
+                subjects += [(f"without {t}", Ours, {**ours, "without": t}) for t in TECHNIQUES]
             for rival, build, options in subjects:
-                if build is Ours:
-                    options = {"frozen_fp8": _usual_float8(task, device), **options}
-                    if not _differs(rival, options, task, device):
-                        continue
+                if build is Ours and (device == "cpu" or task.kind == "full" or task.four_bit):
+                    if rival not in ("ours", *(f"without {t}" for t in TECHNIQUES[:-1])):
+                        continue  # no such hardware, next to nothing is frozen, or it is in 4 bits
+                    options = {**options, "frozen_fp8": False}
                 key = {"task": name, "step": rival, "memory_gib": arguments.memory}
                 key["techniques"] = arguments.techniques
                 if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
@@ -242,22 +242,6 @@ def main() -> None:
                 out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(describe(result))
     print(out)
-
-
-def _usual_float8(task: Task, device: str) -> Float8:
-    """What `frozen_fp8="auto"` comes to on a GPU with float8, in a long run."""
-    return "backward" if task.kind == "frozen" and device == "cuda" else False
-
-
-def _differs(rival: str, options: dict[str, Any], task: Task, device: str) -> bool:
-    """Whether a row of ours is another than "ours", and can be run."""
-    usual = _usual_float8(task, device)
-    if "without" in options:
-        return options["without"] != "float8 gradients" or usual is not False
-    if rival == "ours":
-        return True
-    frozen = task.kind != "full" and not task.four_bit
-    return device == "cuda" and frozen and options["frozen_fp8"] != usual
 
 
 def _cpu_dtype() -> torch.dtype:

@@ -25,7 +25,6 @@ custom_hooks = [
     dict(type="llava_tuning.training.hooks.WaitHook"),
 ]
 default_hooks = dict(
-    runtime_info=dict(type="llava_tuning.training.hooks.LateRuntimeInfoHook"),
     timer=dict(type="mmengine.hooks.IterTimerHook"),
     logger=dict(type="mmengine.hooks.LoggerHook", log_metric_by_epoch=False),
     param_scheduler=dict(type="mmengine.hooks.ParamSchedulerHook"),
@@ -69,7 +68,7 @@ gradient_checkpointing = "auto"  # only the layers that memory has no room for; 
 memory_limit = None  # GiB of GPU memory that "auto" may use; None: nearly all that is free
 compile_layers = True  # on a GPU, in runs that are long enough for it to pay
 # Products with frozen weights in 8 bits, on Hopper GPUs and later: "backward" for gradients alone, True for both
-# directions; "auto" is "backward" in stage 1, where layers are compiled on such a GPU.
+# directions; "auto" is "backward" where layers are compiled on such a GPU.
 frozen_fp8 = "auto"
 batch_tokens = None  # fill each step's row with samples up to this many tokens, instead of batch_size samples
 load_in_4bit = False

@@ -76,11 +76,8 @@ def fit_to_machine(
     # Under DeepSpeed, compiling was tried with full finetuning and this strategy alone.
     tried = deepspeed is None or (deepspeed == "zero2" and full)
     config.model.compile_layers = config.compile_layers and tried and total >= enough
-    if config.frozen_fp8 == "auto":
-        # Interpreted, conversions would take longer than the products save; with adapters, the loss ends 1 %
-        # higher; under full finetuning hardly anything is frozen.
-        pays = float8 and config.model.compile_layers and not (adapted or full)
-        config.frozen_fp8 = "backward" if pays else False
+    if config.frozen_fp8 == "auto":  # interpreted, conversions would take longer than the products save
+        config.frozen_fp8 = "backward" if float8 and config.model.compile_layers and not deepspeed else False
     config.model.frozen_fp8 = config.frozen_fp8
     config.train_cfg.max_iters = total
     config.param_scheduler = schedule(total, config.warmup_ratio)

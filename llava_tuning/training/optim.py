@@ -1,4 +1,4 @@
-"""mmengine's optimizer wrapper without a wait for the GPU."""
+"""mmengine's optimizer wrapper without a wait in the middle of a step."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ from typing import Any
 import torch
 from mmengine.optim import OptimWrapper
 
-from llava_tuning.training.late import Late
-
 
 class UnhurriedOptimWrapper(OptimWrapper):
-    """Publishes the gradients' norm after the next step's update.
+    """Updates weights before it asks for the gradients' norm.
 
-    mmengine reads the norm before it starts the update, so the GPU waits for hundreds of weights to be
-    listed, and then for the next step.
+    mmengine reads the norm, which waits for the GPU, before it starts the update, so the GPU then waits for
+    hundreds of weights to be listed.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._norms = Late()
-        self._norm: torch.Tensor | None = None
+    _norm: torch.Tensor | None = None
 
     def step(self, **kwargs: Any) -> None:
-        """Clip and update, then publish as mmengine does."""
+        """Clip, update, then publish the norm as mmengine does."""
         super().step(**kwargs)
         if self._norm is not None:
-            for _, norm in self._norms.put(self._norm):
-                self.message_hub.update_scalar(f"train/{self.grad_name}", norm)
+            self.message_hub.update_scalar(f"train/{self.grad_name}", float(self._norm))
             self._norm = None
 
     def _clip_grad(self) -> None:

@@ -14,7 +14,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from llava_tuning.runs.files import LOSS_FILE, hold, keep_rows, read_rows
-from llava_tuning.training.late import Late
 
 
 class WaitHook(Hook):
@@ -42,7 +41,7 @@ class LossCurveHook(Hook):
     A row has step, loss, rate, the step's samples and tokens (of one process, times the processes), the most
     memory that this process has taken so far in GiB (the GPU's, or the machine's without one), the step's
     seconds, and of these the seconds waited for data; what other hooks do between two steps (answers,
-    checkpoints) counts in neither. With a GPU a step's row comes after the next step, or with a checkpoint.
+    checkpoints) counts in neither.
     """
 
     priority = "BELOW_NORMAL"  # before the scheduler sets the next step's rate
@@ -56,7 +55,6 @@ class LossCurveHook(Hook):
         self.file = path.open("a", encoding="utf-8", buffering=1)  # a line a step, for those who watch
         hold(self.file)
         self.interval = runner.cfg.default_hooks.checkpoint.interval
-        self.losses = Late()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -64,30 +62,20 @@ class LossCurveHook(Hook):
         if not is_main_process():
             return
         step = runner.iter + 1
+        loss = outputs["loss"].item()
         lr = runner.optim_wrapper.get_lr()["lr"][0]
         self.peak = max(self.peak, _peak_memory())  # mmengine's log has PyTorch count anew
-        row = {"step": step, "loss": None, "lr": lr, **_size(data_batch), "memory_gib": self.peak}
+        row = {"step": step, "loss": loss, "lr": lr, **_size(data_batch), "memory_gib": self.peak}
         began = runner.message_hub.get_info("step_began")
         if began is not None:  # configs copied from older versions have no WaitHook
             waited = runner.message_hub.get_info("waited")
             row |= {"seconds": round(time.perf_counter() - began + waited, 4), "waited": round(waited, 4)}
-        self._write(self.losses.put(outputs["loss"], row))
+        self.file.write(json.dumps(row) + "\n")
         if step % self.interval == 0:
-            self._write(self.losses.rest())
             draw_losses(Path(runner.work_dir))
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """A run that goes on at a checkpoint has the rows of all steps before it."""
-        if is_main_process():
-            self._write(self.losses.rest())
-
-    def _write(self, steps: list[tuple[dict[str, Any], float]]) -> None:
-        for row, loss in steps:
-            self.file.write(json.dumps({**row, "loss": loss}) + "\n")
 
     def after_train(self, runner: Runner) -> None:
         if is_main_process():
-            self._write(self.losses.rest())
             self.file.close()
             draw_losses(Path(runner.work_dir))
 

@@ -42,9 +42,7 @@ class ProgressHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         if self.progress is not None:
-            known = runner.message_hub.log_scalars.get("train/loss")  # none yet in a GPU's first step
-            shown = {} if known is None else {"loss": f"{known.current():.3f}"}
-            self.progress.update(self.task, completed=runner.iter + 1, **shown)
+            self.progress.update(self.task, completed=runner.iter + 1, loss=f"{outputs['loss'].item():.3f}")
 
     def after_train(self, runner: Runner) -> None:
         if self.progress is not None:
