@@ -12,7 +12,7 @@ from mmengine.config import Config
 from llava_tuning.errors import UserError
 from llava_tuning.models.precision import fast_dtype
 from llava_tuning.training.config import TEXT_STAGE
-from llava_tuning.training.layers import ADAPTED_COMPILED_FROM, COMPILED_FROM
+from llava_tuning.training.layers import compiled_from
 from llava_tuning.training.packing import rows_per_process
 
 
@@ -72,10 +72,9 @@ def fit_to_machine(
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
     adapted = config.llm_lora is not None or config.visual_encoder_lora is not None
-    enough = ADAPTED_COMPILED_FROM if adapted else COMPILED_FROM
     # Under DeepSpeed, compiling was tried with full finetuning and this strategy alone.
     tried = deepspeed is None or (deepspeed == "zero2" and full)
-    config.model.compile_layers = config.compile_layers and tried and total >= enough
+    config.model.compile_layers = config.compile_layers and tried and total >= compiled_from(adapted)
     if config.frozen_fp8 == "auto":  # interpreted, conversions would take longer than the products save
         config.frozen_fp8 = "backward" if float8 and config.model.compile_layers and not deepspeed else False
     config.model.frozen_fp8 = config.frozen_fp8

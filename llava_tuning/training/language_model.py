@@ -89,7 +89,7 @@ class LanguageModelStep(BaseModel):
             use_activation_checkpointing: True for every layer, False for none, "auto" for as few as
                 memory allows.
             memory_limit: GiB of GPU memory that "auto" may use; None for nearly all that is free.
-            compile_layers: compile them where there is a GPU.
+            compile_layers: compile them where there is a compiler.
             frozen_fp8: products with frozen weights in 8-bit floating point (needs a Hopper GPU or later).
             compute_dtype: what products are computed in, e.g. "bfloat16", where the language model's weights
                 are float32; None for the weights' own dtype.

@@ -17,6 +17,8 @@ def apply() -> None:
         datasets.disable_progress_bars()
     # On import, that an optional faster kernel for CPUs is absent.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # While layers are compiled, that this machine has CUDA's compiler and no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # peft asks transformers by the older name.
     warnings.filterwarnings("ignore", message=r".*is_gradient_checkpointing. is deprecated")
 

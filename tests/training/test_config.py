@@ -13,6 +13,7 @@ import torch
 from mmengine.registry import PARAM_SCHEDULERS
 
 from llava_tuning.errors import UserError
+from llava_tuning.training import fitting
 from llava_tuning.training.config import (
     ADDED,
     OF_PICTURES,
@@ -228,13 +229,20 @@ def test_gradients_are_in_float8_by_default_where_that_pays(
     assert config.frozen_fp8 == config.model.frozen_fp8 == used
 
 
-def test_compiling_adapters_needs_a_longer_run() -> None:
-    for name, compiled in (("pretrain", True), ("lora", False)):
-        kind = "lora_" if name == "lora" else ""
-        stage = "finetune" if name == "lora" else "pretrain"
-        path = config_path(f"llava_smollm2_135m_{kind}clip_small_p14_112_e1_{stage}")
-        config = load_settings(path, {"max_steps": 1000})
-        assert fit_to_machine(config, [100] * 33).model.compile_layers is compiled
+@pytest.mark.parametrize(
+    ("kind", "gpu", "enough"),
+    [("pretrain", False, 100), ("lora", False, 300), ("pretrain", True, 300), ("lora", True, 1500)],
+)
+def test_compiling_adapters_needs_a_longer_run(
+    kind: str, gpu: bool, enough: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(fitting, "fast_dtype", lambda device: torch.bfloat16)
+    lora, stage = ("lora_", "finetune") if kind == "lora" else ("", "pretrain")
+    path = config_path(f"llava_smollm2_135m_{lora}clip_small_p14_112_e1_{stage}")
+    for steps in (enough - 1, enough):
+        config = fit_to_machine(load_settings(path, {"max_steps": steps}), [100] * 33)
+        assert config.model.compile_layers is (steps == enough)
 
 
 @pytest.mark.parametrize("words", [["nope"], [PRETRAIN, "--set", "nope=1"], [PRETRAIN, "--set", "lr"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,8 +53,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     torch._dynamo.reset()
     layers.compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", without_code)
-    monkeypatch.setattr(layers, "can_compile", lambda: True)
-    monkeypatch.setattr(layers, "_starts_from_cpp", lambda: True)
+    monkeypatch.setattr(layers, "_builds_for_cpu", lambda: True)
     monkeypatch.setattr(attention, "_each_sample", masked)
     # What the code under test sets is set back after it.
     shapes = torch.fx.experimental._config.patch(use_duck_shape=True)  # type: ignore[attr-defined]
@@ -89,6 +89,29 @@ def test_compiling_changes_nothing_and_happens_once(
     assert graphs and counts[1] == counts[-1]  # both layouts have come up by the second row
 
 
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pretrain", "lora", "full")] + ["vision_lora"],
+)
+def test_code_built_for_a_cpu_computes_the_same(
+    kind: str, build: Callable[..., Any], dataset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the compiler itself; pictures and texts, attention padded and sample by sample."""
+    built = []
+    make = layers._why_not
+    monkeypatch.setattr(layers, "_why_not", lambda *asked: built.append(make(*asked)) or built[-1])
+    for cached in (layers.compiled, layers._builds_for_cpu):
+        cached.cache_clear()
+    torch._dynamo.reset()
+    plain, compiled = build(kind, False, compile_layers=False), build(kind, False, max_steps=2000)
+    for indices in ROWS[:3]:
+        row = collate([dataset[i] for i in indices])["data"]
+        expected, found = (step_of(model, model(row)["loss"]) for model in (plain, compiled))
+        assert_same(found, expected)
+    assert built == [""] and torch._dynamo.utils.counters["frames"]["ok"] > 0
+
+
 def test_samples_as_long_as_the_model_is_wide_are_compiled_for_all_lengths(
     build: Callable[..., Any], graphs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,9 +133,6 @@ def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: py
 
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    layers.compiled.cache_clear()
-    assert layers.compiled(step) is step and not threads
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("CC", "gcc")
     layers.compiled.cache_clear()
@@ -124,6 +144,22 @@ def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: py
     with pytest.warns(UserWarning, match="no C compiler found"):
         assert layers.compiled(step) is step
     layers.compiled.cache_clear()
+
+
+def test_layers_are_left_alone_where_nothing_can_be_built_for_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(step: Any, **_: Any) -> Any:
+        raise RuntimeError("fatal error: omp.h: No such file or directory\n#include <omp.h>")
+
+    for cached in (layers.compiled, layers._builds_for_cpu):
+        cached.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.warns(UserWarning, match=r"\(fatal error: omp.h: No such file.*install g\+\+"):
+        assert layers.compiled(layers.vision_layer, True) is layers.vision_layer
+    for cached in (layers.compiled, layers._builds_for_cpu):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize("broken", [True, False])
