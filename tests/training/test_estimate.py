@@ -27,7 +27,12 @@ TIMED = 6  # batches of a measurement
 CARD = card_named(MEASURED["hardware"])
 assert CARD is not None
 ROWS = [row for row in MEASURED["rows"] if row["step"].startswith("ours") and not row["techniques"]]
-ON_H200 = [r for r in _rows(f"train_step_{NAME}_h200") if r["step"] == "ours" and "error" not in r]
+ON_H200 = [
+    row
+    for name in ("h200", "h200_in_a_row")
+    for row in _rows(f"train_step_{NAME}_{name}")
+    if row["step"].startswith("ours") and "error" not in row
+]
 RANK_512 = [row for row in _rows("train_step_internlm2_1_8b_r512_24gib") if row["step"] == "ours"]
 SMALL = _rows("small_steps_h100")
 
