@@ -44,6 +44,7 @@ from llava_tuning.training.estimate import flop  # noqa: E402
 RESULTS = Path(__file__).resolve().parent / "results"
 WARM_UP = 4
 PASSES = 2  # over the timed batches, one step after the other; the faster one counts
+UNCOMPILED = "ours, layers not compiled"
 # What the comparison runs: name, step, and its arguments.
 RIVALS: list[tuple[str, type, dict[str, Any]]] = [
     ("XTuner as shipped", XTuner, {}),
@@ -52,6 +53,7 @@ RIVALS: list[tuple[str, type, dict[str, Any]]] = [
     ("ours", Ours, {"frozen_fp8": "backward"}),  # as by default, where anything is frozen
     ("ours, no float8", Ours, {"frozen_fp8": False}),
     ("ours, float8 both ways", Ours, {"frozen_fp8": True}),
+    (UNCOMPILED, Ours, {"without": "compiled layers"}),  # on a CPU; a GPU's is among --techniques
 ]
 TECHNIQUES = (
     "compiled layers",
@@ -218,8 +220,10 @@ def main() -> None:
                 subjects = [("ours", Ours, ours)]
                 subjects += [(f"without {t}", Ours, {**ours, "without": t}) for t in TECHNIQUES]
             for rival, build, options in subjects:
+                if rival == UNCOMPILED and device != "cpu":
+                    continue
                 if build is Ours and (device == "cpu" or task.kind == "full" or task.four_bit):
-                    if rival not in ("ours", *(f"without {t}" for t in TECHNIQUES[:-1])):
+                    if rival not in ("ours", UNCOMPILED, *(f"without {t}" for t in TECHNIQUES[:-1])):
                         continue  # no such hardware, next to nothing is frozen, or it is in 4 bits
                     options = {**options, "frozen_fp8": False}
                 key = {"task": name, "step": rival, "memory_gib": arguments.memory}

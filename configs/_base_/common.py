@@ -66,7 +66,7 @@ log_interval = 10
 seed = 42
 gradient_checkpointing = "auto"  # only the layers that memory has no room for; True: all, False: none
 memory_limit = None  # GiB of GPU memory that "auto" may use; None: nearly all that is free
-compile_layers = True  # in runs that are long enough for it to pay
+compile_layers = True  # on a CPU or an NVIDIA GPU, in runs that are long enough for it to pay
 # Products with frozen weights in 8 bits, on Hopper GPUs and later: "backward" for gradients alone, True for both
 # directions; "auto" is "backward" where layers are compiled on such a GPU.
 frozen_fp8 = "auto"

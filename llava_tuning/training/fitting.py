@@ -72,9 +72,11 @@ def fit_to_machine(
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
     adapted = config.llm_lora is not None or config.visual_encoder_lora is not None
-    # Under DeepSpeed, compiling was tried with full finetuning and this strategy alone.
+    on_gpu = cuda or float8  # of the card that is planned for
+    # Tried on GPUs, under DeepSpeed with full finetuning and this strategy alone; on a CPU in one process.
     tried = deepspeed is None or (deepspeed == "zero2" and full)
-    config.model.compile_layers = config.compile_layers and tried and total >= compiled_from(adapted)
+    tried = tried if on_gpu else deepspeed is None and world_size == 1
+    config.model.compile_layers = config.compile_layers and tried and total >= compiled_from(adapted, on_gpu)
     if config.frozen_fp8 == "auto":  # interpreted, conversions would take longer than the products save
         config.frozen_fp8 = "backward" if float8 and config.model.compile_layers and not deepspeed else False
     config.model.frozen_fp8 = config.frozen_fp8

@@ -89,7 +89,7 @@ class LanguageModelStep(BaseModel):
             use_activation_checkpointing: True for every layer, False for none, "auto" for as few as
                 memory allows.
             memory_limit: GiB of GPU memory that "auto" may use; None for nearly all that is free.
-            compile_layers: compile them where there is a compiler.
+            compile_layers: compile them, on a CPU or an NVIDIA GPU, where a compiler is found.
             frozen_fp8: products with frozen weights in 8-bit floating point (needs a Hopper GPU or later).
             compute_dtype: what products are computed in, e.g. "bfloat16", where the language model's weights
                 are float32; None for the weights' own dtype.
@@ -101,7 +101,9 @@ class LanguageModelStep(BaseModel):
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained = [weight for weight in self.parameters() if weight.requires_grad]
         adapted = [part for part in self.modules() if isinstance(part, LoraLayer)]
-        self._dropouts = hash_dropouts(adapted)
+        self._dropouts = (
+            hash_dropouts(adapted) if get_device() != "cpu" else []
+        )  # C++ may not let ints overflow
         add_in_place(adapted)
         self._adapted = bool(adapted)
         kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)

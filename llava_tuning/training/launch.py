@@ -23,9 +23,7 @@ from llava_tuning.training.places import check_place
 PATIENCE = 1800  # seconds that a machine which is ready waits for the others
 STRATEGIES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")  # XTuner's own
 # What usually ends a process so. Compiled layers that get no GPU memory crash instead of raising an error.
-COMPILED = (
-    "most likely the GPU's memory ran out in a compiled layer: lower batch_size or batch_tokens by --set"
-)
+COMPILED = "most likely memory ran out in a compiled layer: lower batch_size or batch_tokens by --set"
 CAUSES = {
     -signal.SIGKILL: "most likely the machine's memory ran out, or someone ended it",
     -signal.SIGSEGV: COMPILED,
@@ -146,6 +144,8 @@ def train(
         (work_dir / START).unlink(missing_ok=True)  # of a run that was here before
     fitted = work_dir / CONFIG_FILE
     config.dump(fitted)
+    if config.model.compile_layers:
+        print("compiles    its layers in the first steps, which take so much longer", flush=True)
     print(f"writing to  {work_dir}", flush=True)
     command = [sys.executable]
     # DeepSpeed asks for torchrun's variables even in a single process.

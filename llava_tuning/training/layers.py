@@ -18,7 +18,7 @@ Step = Callable[..., torch.Tensor]
 # Steps from which compiling pays, with adapters the second. On a GPU it saves about 0.1 s a step
 # and takes half a minute, with adapters three; on a CPU it saves a tenth of a step and takes 5 and 65 s.
 COMPILED_FROM, ADAPTED_COMPILED_FROM = 300, 1500
-COMPILED_FROM_ON_CPU, ADAPTED_COMPILED_FROM_ON_CPU = 100, 300
+COMPILED_FROM_ON_CPU, ADAPTED_COMPILED_FROM_ON_CPU = 100, 400
 
 
 def vision_layer(layer: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -74,9 +74,9 @@ def _attend(
     return attended
 
 
-def compiled_from(adapted: bool) -> int:
-    """Steps that a run on this machine must have for compiling to pay; `adapted`: with LoRA."""
-    if torch.cuda.is_available():
+def compiled_from(adapted: bool, on_gpu: bool) -> int:
+    """Steps that a run must have for compiling to pay; `adapted`: with LoRA."""
+    if on_gpu:
         return ADAPTED_COMPILED_FROM if adapted else COMPILED_FROM
     return ADAPTED_COMPILED_FROM_ON_CPU if adapted else COMPILED_FROM_ON_CPU
 
@@ -143,7 +143,9 @@ def _builds_for_cpu() -> bool:
     reason = _why_not("cpu")
     if reason:
         warnings.warn(
-            f"the layers are not compiled: C++ could not be built ({reason}); install g++", stacklevel=2
+            f"layers are not compiled: C++ could not be built ({reason}); install g++ and Python's headers "
+            "(python3-dev), or set compile_layers to False",
+            stacklevel=2,
         )
     return not reason
 
@@ -153,8 +155,8 @@ def _why_not(device: str, **options: Any) -> str:
     try:
         torch.compile(_sum, options=options or None)(torch.zeros(8, device=device))
     except Exception as error:  # whatever the compilers or their headers lack
-        lines = str(error).strip().splitlines()
-        return lines[0][:200] if lines else type(error).__name__
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return next((line for line in lines if "error: " in line), lines[0])[:200]
     return ""
 
 

@@ -18,9 +18,13 @@ def apply() -> None:
     # On import, that an optional faster kernel for CPUs is absent.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     # While layers are compiled, that this machine has CUDA's compiler and no GPU.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    logging.getLogger("torch.utils.cpp_extension").addFilter(_says_more_than_no_gpu)
     # peft asks transformers by the older name.
     warnings.filterwarnings("ignore", message=r".*is_gradient_checkpointing. is deprecated")
+
+
+def _says_more_than_no_gpu(record: logging.LogRecord) -> bool:
+    return "No CUDA runtime is found" not in record.getMessage()
 
 
 # mmengine's warnings about its own parts, which no user of this project can or need act on.

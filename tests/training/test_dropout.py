@@ -74,6 +74,7 @@ def test_a_compiled_model_drops_adapters_inputs_anew_in_each_step(
         return steps.setdefault(step, torch.compile(step, backend="aot_eager", dynamic=True))
 
     monkeypatch.setattr(language_model, "compiled", compiled)
+    monkeypatch.setattr(language_model, "get_device", lambda: "cuda")  # a CPU's own dropout stays
     torch._dynamo.reset()
     model = build(kind, max_steps=2000, **{"llm_lora.lora_dropout": 0.05})
     assert not any(type(part) is nn.Dropout for part in model.llm.modules())

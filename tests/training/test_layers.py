@@ -37,7 +37,23 @@ def masked(
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine without a GPU; what the code under test sets or keeps is set back."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(layers, "get_device", lambda: "cpu")
+    kept = (layers.compiled, layers._builds_for_cpu)
+    for cached in kept:
+        cached.cache_clear()
+    torch._dynamo.reset()
+    shapes = torch.fx.experimental._config.patch(use_duck_shape=True)  # type: ignore[attr-defined]
+    with shapes, torch._dynamo.config.patch(optimize_ddp=True):
+        yield
+    for cached in kept:
+        cached.cache_clear()
+
+
+@pytest.fixture
+def graphs(on_cpu: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Layers are compiled in one graph each, without generating code; each adds an entry."""
     found: list[int] = []
 
@@ -50,16 +66,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     def without_code(step: Any, dynamic: bool, **_: Any) -> Any:
         return compile_(step, dynamic=dynamic, fullgraph=True, backend=backend)
 
-    torch._dynamo.reset()
-    layers.compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", without_code)
     monkeypatch.setattr(layers, "_builds_for_cpu", lambda: True)
     monkeypatch.setattr(attention, "_each_sample", masked)
-    # What the code under test sets is set back after it.
-    shapes = torch.fx.experimental._config.patch(use_duck_shape=True)  # type: ignore[attr-defined]
-    with shapes, torch._dynamo.config.patch(optimize_ddp=True):
-        yield found
-    layers.compiled.cache_clear()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -95,21 +105,19 @@ def test_compiling_changes_nothing_and_happens_once(
     [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pretrain", "lora", "full")] + ["vision_lora"],
 )
 def test_code_built_for_a_cpu_computes_the_same(
-    kind: str, build: Callable[..., Any], dataset: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, build: Callable[..., Any], dataset: Any, on_cpu: None
 ) -> None:
     """With the compiler itself; pictures and texts, attention padded and sample by sample."""
-    built = []
-    make = layers._why_not
-    monkeypatch.setattr(layers, "_why_not", lambda *asked: built.append(make(*asked)) or built[-1])
-    for cached in (layers.compiled, layers._builds_for_cpu):
-        cached.cache_clear()
-    torch._dynamo.reset()
     plain, compiled = build(kind, False, compile_layers=False), build(kind, False, max_steps=2000)
-    for indices in ROWS[:3]:
+    assert layers._builds_for_cpu()
+    torch._dynamo.utils.counters.clear()
+    counts = []
+    for indices in ROWS:
         row = collate([dataset[i] for i in indices])["data"]
         expected, found = (step_of(model, model(row)["loss"]) for model in (plain, compiled))
         assert_same(found, expected)
-    assert built == [""] and torch._dynamo.utils.counters["frames"]["ok"] > 0
+        counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert counts[0] and counts[1] == counts[-1]  # both layouts have come up by the second row
 
 
 def test_samples_as_long_as_the_model_is_wide_are_compiled_for_all_lengths(
@@ -146,20 +154,41 @@ def test_layers_are_compiled_where_there_is_a_gpu_and_a_compiler(monkeypatch: py
     layers.compiled.cache_clear()
 
 
+NO_HEADER = """CppCompileError: C++ compile error
+
+Command:
+g++ -x c++ kernel.cpp
+Output:
+kernel.cpp:1:10: fatal error: Python.h: No such file or directory"""
+
+
 def test_layers_are_left_alone_where_nothing_can_be_built_for_the_cpu(
-    monkeypatch: pytest.MonkeyPatch,
+    on_cpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(step: Any, **_: Any) -> Any:
-        raise RuntimeError("fatal error: omp.h: No such file or directory\n#include <omp.h>")
+        raise RuntimeError(NO_HEADER)
 
-    for cached in (layers.compiled, layers._builds_for_cpu):
-        cached.cache_clear()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.warns(UserWarning, match=r"\(fatal error: omp.h: No such file.*install g\+\+"):
+    with pytest.warns(
+        UserWarning, match=r"\(kernel.cpp:1:10: fatal error: Python.h.*install g\+\+ and Python"
+    ):
         assert layers.compiled(layers.vision_layer, True) is layers.vision_layer
+
+
+def test_a_cpu_keeps_its_threads_and_other_devices_their_layers(
+    on_cpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    asked: list[Any] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(torch, "compile", lambda step, **given: asked.append((step, given)) or (lambda x: x))
+    assert layers.compiled(layers.decoder_layer, True) is not layers.decoder_layer
+    assert asked[-1] == (layers.decoder_layer, {"dynamic": True}) and not threads
+    asked.clear()
     for cached in (layers.compiled, layers._builds_for_cpu):
         cached.cache_clear()
+    monkeypatch.setattr(layers, "get_device", lambda: "mps")
+    assert layers.compiled(layers.decoder_layer) is layers.decoder_layer and not asked
 
 
 @pytest.mark.parametrize("broken", [True, False])

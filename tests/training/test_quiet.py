@@ -59,3 +59,11 @@ def test_other_warnings_are_still_shown() -> None:
         warnings.warn("the loss is not finite", FutureWarning, stacklevel=1)
     assert [str(warning.message) for warning in shown] == ["the loss is not finite"]
     assert logging.getLogger("bitsandbytes").isEnabledFor(logging.WARNING)
+
+
+def test_of_building_code_only_the_lack_of_a_gpu_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    quiet.apply()
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    logger.warning("No CUDA runtime is found, using CUDA_HOME='%s'", "/usr/local")
+    logger.warning("ninja not found")
+    assert [record.getMessage() for record in caplog.records] == ["ninja not found"]
