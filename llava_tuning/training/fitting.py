@@ -23,6 +23,7 @@ def fit_to_machine(
     world_size: int = 1,
     deepspeed: str | None = None,
     float8: bool = False,
+    on_gpu: bool | None = None,
 ) -> Config:
     """Precision, backend, batches and the schedule in steps.
 
@@ -31,8 +32,10 @@ def fit_to_machine(
         records: number of samples; as many as there are lengths when None.
         deepspeed: a strategy's name, or a JSON file's.
         float8: whether the GPU multiplies in 8-bit floating point.
+        on_gpu: whether the run will be on a GPU; None for what this machine has.
     """
     cuda = torch.cuda.is_available()
+    on_gpu = cuda if on_gpu is None else on_gpu
     full = not config.freeze_llm and config.llm_lora is None
     half = str(fast_dtype("cuda" if cuda else "cpu")).removeprefix("torch.")
     # Weights under training keep a float32 master copy; frozen ones need none.
@@ -72,7 +75,6 @@ def fit_to_machine(
         }
     total = total_steps(config, lengths, records or len(lengths), world_size)
     adapted = config.llm_lora is not None or config.visual_encoder_lora is not None
-    on_gpu = cuda or float8  # of the card that is planned for
     # Tried on GPUs, under DeepSpeed with full finetuning and this strategy alone; on a CPU in one process.
     tried = deepspeed is None or (deepspeed == "zero2" and full)
     tried = tried if on_gpu else deepspeed is None and world_size == 1

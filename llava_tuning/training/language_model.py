@@ -101,9 +101,8 @@ class LanguageModelStep(BaseModel):
         self._compute_dtype = None if compute_dtype is None else getattr(torch, compute_dtype)
         self._trained = [weight for weight in self.parameters() if weight.requires_grad]
         adapted = [part for part in self.modules() if isinstance(part, LoraLayer)]
-        self._dropouts = (
-            hash_dropouts(adapted) if get_device() != "cpu" else []
-        )  # C++ may not let ints overflow
+        # The hash counts on integers that wrap round, which C++, a CPU's compiled code, leaves undefined.
+        self._dropouts = hash_dropouts(adapted) if get_device() != "cpu" else []
         add_in_place(adapted)
         self._adapted = bool(adapted)
         kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)

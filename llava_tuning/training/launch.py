@@ -23,7 +23,10 @@ from llava_tuning.training.places import check_place
 PATIENCE = 1800  # seconds that a machine which is ready waits for the others
 STRATEGIES = ("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")  # XTuner's own
 # What usually ends a process so. Compiled layers that get no GPU memory crash instead of raising an error.
-COMPILED = "most likely memory ran out in a compiled layer: lower batch_size or batch_tokens by --set"
+COMPILED = (
+    "most likely the GPU's memory ran out in a compiled layer: lower batch_size or batch_tokens by --set"
+)
+COMPILED_FOR_CPU = "maybe in a compiled layer: try --set compile_layers=False"
 CAUSES = {
     -signal.SIGKILL: "most likely the machine's memory ran out, or someone ended it",
     -signal.SIGSEGV: COMPILED,
@@ -124,8 +127,10 @@ def train(
     if not dry_run:
         records = len(samples.lengths)
         preflight.check_machine(config, samples.lengths, deepspeed is not None)
-    float8 = has_float8() if card is None or chosen is None else chosen.float8
-    fit_to_machine(config, samples.lengths, records, world_size, deepspeed, float8)
+    # A card that is named is one to plan for; a run is this machine's.
+    float8 = chosen.float8 if dry_run and chosen is not None else has_float8()
+    on_gpu = torch.cuda.is_available() or (dry_run and chosen is not None)
+    fit_to_machine(config, samples.lengths, records, world_size, deepspeed, float8, on_gpu)
     if checkpoint is not None and checkpoint.is_file():
         print(_go_on(config, checkpoint, samples.lengths, world_size), flush=True)
     steps = config.train_cfg.max_iters
@@ -145,7 +150,7 @@ def train(
     fitted = work_dir / CONFIG_FILE
     config.dump(fitted)
     if config.model.compile_layers:
-        print("compiles    its layers in the first steps, which take so much longer", flush=True)
+        print("compiles    its layers where a compiler is found; the first steps take longer", flush=True)
     print(f"writing to  {work_dir}", flush=True)
     command = [sys.executable]
     # DeepSpeed asks for torchrun's variables even in a single process.
@@ -173,8 +178,11 @@ def train(
     }
     status = subprocess.run(command, env=environment, check=False).returncode
     if status in CAUSES:
+        cause = CAUSES[status]
+        if cause is COMPILED and not torch.cuda.is_available():
+            cause = COMPILED_FOR_CPU
         print(
-            f"llava-tuning: the training was ended by {signal.Signals(-status).name}, {CAUSES[status]}"
+            f"llava-tuning: the training was ended by {signal.Signals(-status).name}, {cause}"
             "; go on from its newest checkpoint with --resume",
             file=sys.stderr,
         )

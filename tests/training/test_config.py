@@ -6,14 +6,18 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
 from llava_tuning.errors import UserError
-from llava_tuning.training import fitting
+from llava_tuning.training import fitting, launch
 from llava_tuning.training.config import (
     ADDED,
     OF_PICTURES,
@@ -197,7 +201,7 @@ def test_under_deepspeed_only_what_was_tried_is_compiled(
     lora = "lora_" if what == "lora" else ""
     name = f"llava_internlm2_chat_1_8b_{lora}clip_vit_large_p14_336_e1_gpu8_finetune"
     config = load_settings(config_path(name), {"max_steps": 2000})
-    fit_to_machine(config, [100] * 33, deepspeed=strategy, float8=True)
+    fit_to_machine(config, [100] * 33, deepspeed=strategy, float8=True, on_gpu=True)
     assert config.model.compile_layers is compiled
     assert config.frozen_fp8 == (False if strategy else "backward")
 
@@ -250,13 +254,37 @@ def test_cpus_compile_in_one_process_alone(
         assert config.model.compile_layers is gpu
 
 
-def test_a_plan_for_a_card_is_not_this_machines() -> None:
-    """250 steps are compiled on a CPU; on an H100 they are not, nor in float8."""
+@pytest.mark.parametrize(("card", "dry_run", "compiled"), [("A100", True, False), ("A100", False, True)])
+def test_a_card_that_is_named_counts_in_a_plan_alone(
+    card: str,
+    dry_run: bool,
+    compiled: bool,
+    start: Callable[..., int],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """250 steps are compiled on a CPU, and not on a GPU."""
+    fitted: list[Config] = []
+
+    def note(*asked: Any) -> Config:
+        fitted.append(fit_to_machine(*asked))
+        return fitted[-1]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(fitting, "fit_to_machine", note)
+    monkeypatch.setattr(launch.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    options = {"card": card, "dry_run": dry_run}
+    assert start("pretrain", tmp_path, options, data_path=data / "pretrain.json", max_steps=250) == 0
+    assert [config.model.compile_layers for config in fitted] == [compiled]
+
+
+def test_float8_of_a_planned_card_waits_for_its_own_steps() -> None:
     for steps, used in ((250, False), (300, "backward")):
         config = load_settings(
             config_path("llava_smollm2_135m_clip_small_p14_112_e1_pretrain"), {"max_steps": steps}
         )
-        assert fit_to_machine(config, [100] * 33, float8=True).frozen_fp8 == used
+        assert fit_to_machine(config, [100] * 33, float8=True, on_gpu=True).frozen_fp8 == used
 
 
 @pytest.mark.parametrize("words", [["nope"], [PRETRAIN, "--set", "nope=1"], [PRETRAIN, "--set", "lr"]])

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from exactness import assert_same, step_of
+from torch import nn
 from torch._dynamo.backends.debugging import aot_eager
 from torch.nn import functional
 
-from llava_tuning.training import attention, layers
+from llava_tuning.training import attention, language_model, layers
 from llava_tuning.training import dataset as dataset_module
 from llava_tuning.training.dataset import collate
 
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("g++") and Path(sysconfig.get_path("include"), "Python.h").is_file()),
+    reason="needs g++ and Python's headers (Debian: python3-dev)",
+)
 # Rows of other lengths: samples alike (then attention is padded) and not, with and without text.
 ROWS = [[1, 2, 3], [4, 4, 4], [0, 1, 7], [5, 5], [4, 0, 5, 6], [6, 6, 6, 6], [11, 12, 2, 3]]
 
@@ -99,7 +106,7 @@ def test_compiling_changes_nothing_and_happens_once(
     assert graphs and counts[1] == counts[-1]  # both layouts have come up by the second row
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+@needs_compiler
 @pytest.mark.parametrize(
     "kind",
     [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pretrain", "lora", "full")] + ["vision_lora"],
@@ -118,6 +125,26 @@ def test_code_built_for_a_cpu_computes_the_same(
         assert_same(found, expected)
         counts.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
     assert counts[0] and counts[1] == counts[-1]  # both layouts have come up by the second row
+
+
+@needs_compiler
+def test_in_bfloat16_a_cpus_code_comes_near_and_drops_anew_in_each_step(
+    build: Callable[..., Any], batch: dict[str, Any], on_cpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language_model, "get_device", lambda: "cpu")
+    rate = {"llm_lora.lora_dropout": 0.05}
+    plain, compiled = (
+        build("lora", compile_layers=False, **rate),
+        build("lora", max_steps=2000, **rate),
+    )
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, found = plain(batch)["loss"].item(), compiled(batch)["loss"].item()
+        assert found == pytest.approx(expected, rel=0.01) and found != expected  # rounded elsewhere
+        dropouts = [part for part in compiled.llm.modules() if isinstance(part, nn.Dropout)]
+        assert {type(part) for part in dropouts} == {nn.Dropout}
+        for part in dropouts:
+            part.p = 0.5
+        assert len({compiled(batch)["loss"].item() for _ in range(3)}) == 3
 
 
 def test_samples_as_long_as_the_model_is_wide_are_compiled_for_all_lengths(
