@@ -16,8 +16,8 @@ from llava_tuning.training.attention import Layout
 
 Step = Callable[..., torch.Tensor]
 # Steps from which compiling pays, with adapters the second. On a GPU it saves about 0.1 s a step and takes
-# half a minute, with adapters three; on a CPU it saves a tenth of a step and takes 5 and 65 s, which two records
-# a step repay in 325 steps with adapters.
+# half a minute, with adapters three; on a CPU it saves a tenth of a step and takes 5 and 65 s, which with
+# adapters two records a step repay in 325 steps.
 COMPILED_FROM, ADAPTED_COMPILED_FROM = 300, 1500
 COMPILED_FROM_ON_CPU, ADAPTED_COMPILED_FROM_ON_CPU = 100, 400
 
