@@ -178,15 +178,18 @@ def train(
     }
     status = subprocess.run(command, env=environment, check=False).returncode
     if status in CAUSES:
-        cause = CAUSES[status]
-        if cause is COMPILED and not torch.cuda.is_available():
-            cause = COMPILED_FOR_CPU
         print(
-            f"llava-tuning: the training was ended by {signal.Signals(-status).name}, {cause}"
+            f"llava-tuning: the training was ended by {signal.Signals(-status).name}, {cause_of(status)}"
             "; go on from its newest checkpoint with --resume",
             file=sys.stderr,
         )
     return status
+
+
+def cause_of(status: int) -> str:
+    """What usually ends a training process with one of the statuses of `CAUSES`."""
+    cause = CAUSES[status]
+    return COMPILED_FOR_CPU if cause is COMPILED and not torch.cuda.is_available() else cause
 
 
 def _go_on(config: Config, checkpoint: Path, lengths: Sequence[int], world_size: int) -> str:

@@ -228,8 +228,16 @@ def test_the_training_processs_status_is_passed_on(
     assert call("train", PRETRAIN, "--work-dir", tmp_path / "run", *options)[0] == status
 
 
+@pytest.mark.parametrize("ended", [-11, -6])
+def test_a_gpus_crash_is_most_likely_a_lack_of_its_memory(
+    ended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch.torch.cuda, "is_available", lambda: True)
+    assert "GPU's memory ran out in a compiled layer" in launch.cause_of(ended)
+
+
 @pytest.mark.parametrize(
-    ("ended", "cause"), [(-9, "machine's memory"), (-11, "GPU's memory ran out in a compiled")]
+    ("ended", "cause"), [(-9, "machine's memory"), (-11, "compiled layer: try --set compile_layers=False")]
 )
 def test_a_crash_is_told_with_its_likely_cause(
     ended: int,
@@ -245,6 +253,7 @@ def test_a_crash_is_told_with_its_likely_cause(
         return real([sys.executable, "-c", f"import os; os.kill(os.getpid(), {-ended})"], check=False)
 
     monkeypatch.setattr(launch.subprocess, "run", crash)
+    monkeypatch.setattr(launch.torch.cuda, "is_available", lambda: False)
     options = [part for pair in settings() for part in ("--set", pair)]
     status, said = call("train", PRETRAIN, "--work-dir", tmp_path / "run", *options)
     assert status == 128 - ended and cause in said and "--resume" in said
