@@ -296,8 +296,6 @@ def main() -> None:
                 dtype = torch.float32 if name == "ours, float32" else shapes.dtype
                 if device == "cpu" and build is Ours:  # as what its result file holds
                     options = {"without": "compiled layers"}
-                elif device == "cpu":
-                    options = {k: v for k, v in options.items() if k != "frozen_fp8"}
                 subject = build(replace(shapes, dtype=dtype), task, device, **options)
                 begin = PROJECTOR_SEED + start if stage == "pretrain" else load_file(start_of_stage_2)
                 found, trained = losses(subject, data[:-HELD_OUT], begin)

@@ -185,6 +185,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    asked = arguments.rivals.split(";") if arguments.rivals else []
+    if unknown := set(asked) - {name for name, *_ in RIVALS}:
+        parser.error(
+            f"--rivals {';'.join(sorted(unknown))}: choose of {'; '.join(name for name, *_ in RIVALS)}"
+        )
+    if UNCOMPILED in asked and device != "cpu":
+        parser.error(f"--rivals {UNCOMPILED}: for a CPU; on a GPU it is among --techniques")
     shapes = SHAPES[arguments.shapes]
     if arguments.data and arguments.shapes != "demo":
         parser.error("--data: the embedded model's tokens; give --shapes demo")
@@ -214,7 +221,7 @@ def main() -> None:
                     continue
                 build_llm(shapes, torch.bfloat16, "sdpa", device).save_pretrained(folder)
                 task = replace(task, four_bit=folder)
-            subjects = [r for r in RIVALS if not arguments.rivals or r[0] in arguments.rivals.split(";")]
+            subjects = [rival for rival in RIVALS if not asked or rival[0] in asked]
             if arguments.techniques:
                 ours = {"frozen_fp8": "backward"}
                 subjects = [("ours", Ours, ours)]

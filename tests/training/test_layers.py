@@ -138,8 +138,11 @@ def test_in_bfloat16_a_cpus_code_comes_near_and_drops_anew_in_each_step(
         build("lora", max_steps=2000, **rate),
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layers._builds_for_cpu()
+        torch._dynamo.utils.counters.clear()
         expected, found = plain(batch)["loss"].item(), compiled(batch)["loss"].item()
-        assert found == pytest.approx(expected, rel=0.01) and found != expected  # rounded elsewhere
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        assert found == pytest.approx(expected, rel=0.01)  # rounded elsewhere
         dropouts = [part for part in compiled.llm.modules() if isinstance(part, nn.Dropout)]
         assert {type(part) for part in dropouts} == {nn.Dropout}
         for part in dropouts:
