@@ -226,7 +226,7 @@ class LanguageModelStep(BaseModel):
         def step(layer: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
             return run(layer, hidden, *row)
 
-        hidden = self._text_memory.run(llama.layers[:-1], step, embeds, reserved=self._gradients_to_come())
+        hidden = self._text_memory.run(llama.layers[:-1], step, embeds, reserved=self._reserved())
         if at is None:
             at = torch.arange(embeds.shape[1], device=embeds.device)
         last = self._step(last_decoder_layer)
@@ -245,6 +245,10 @@ class LanguageModelStep(BaseModel):
     def _step(self, step: Step) -> Step:
         """A layer's computation, compiled where that pays."""
         return compiled(step, self._adapted) if self._compile and self.training else step
+
+    def _reserved(self) -> int:
+        """Bytes that the rest of the step needs, or that are in use, and are not allocated."""
+        return self._gradients_to_come()
 
     def _gradients_to_come(self) -> int:
         """Bytes of the gradients that this step's backward pass will add; AdamW's state comes after it."""

@@ -18,6 +18,7 @@ from llava_tuning.errors import UserError
 from llava_tuning.models.llava import load_image_processor
 from llava_tuning.training.checkpoint import read_weights
 from llava_tuning.training.float8 import Float8, convert_frozen
+from llava_tuning.training.graphs import GraphedStack
 from llava_tuning.training.language_model import LanguageModelStep, check_complete
 from llava_tuning.training.language_model import load_llm as load_llm  # copies of older configs name it here
 from llava_tuning.training.layers import vision_layer
@@ -83,6 +84,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
             use_activation_checkpointing, memory_limit, compile_layers, frozen_fp8, compute_dtype
         )
         self._picture_memory = Recompute(use_activation_checkpointing, self._text_memory.limit, share=0.3)
+        self.picture_graphs: GraphedStack | None = GraphedStack(self._picture_memory)
         if frozen_fp8 is True or (frozen_fp8 == "backward" and self.trains_vision):
             encoder = self._tower().encoder.to(get_device())
             convert_frozen(encoder, backward_only=frozen_fp8 == "backward")
@@ -143,11 +145,22 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         with torch.set_grad_enabled(self.trains_vision and torch.is_grad_enabled()):
             hidden = tower.embeddings(pixel_values.to(next(tower.parameters()).dtype))
             hidden = tower.pre_layrnorm(hidden)  # (pictures, 1 + patches, vision hidden)
-            hidden = self._picture_memory.run(
-                layers[:used], self._step(vision_layer), hidden, reserved=self._gradients_to_come()
-            )
+            step = self._step(vision_layer)
+            graphs = self.picture_graphs if hidden.is_cuda and step is not vision_layer else None
+            stack = self._picture_memory if graphs is None else graphs
+            hidden = stack.run(layers[:used], step, hidden, reserved=self._reserved())
         patches = hidden[:, 1:]  # the class token is dropped
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
+
+    def _reserved(self) -> int:
+        graphs = self.picture_graphs
+        return super()._reserved() + (0 if graphs is None else graphs.hidden_bytes)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        graphs = getattr(self, "picture_graphs", None)
+        if graphs is not None:
+            graphs.forget()  # weights are about to be moved or cast
+        return super()._apply(*args, **kwargs)
 
     def _idle_features(self, device: torch.device) -> torch.Tensor:
         """Of no picture: what a batch of text computes so that no process waits for it.
