@@ -29,7 +29,7 @@ assert CARD is not None
 ROWS = [row for row in MEASURED["rows"] if row["step"].startswith("ours") and not row["techniques"]]
 ON_H200 = [
     row
-    for name in ("h200", "h200_in_a_row")
+    for name in ("h200", "h200_in_a_row", "h200_graph")
     for row in _rows(f"train_step_{NAME}_{name}")
     if row["step"].startswith("ours") and "error" not in row
 ]
