@@ -46,6 +46,13 @@ def scenes(
     seed: Annotated[int, typer.Option(help="Another seed makes other scenes.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels.")] = 224,
     language: Languages = "en",
+    confusable: Annotated[
+        float,
+        typer.Option(
+            help="Share of scenes, at least, with three objects of one colour and different shapes, or of "
+            "one shape and different colours: those that a model describes worst."
+        ),
+    ] = 0.0,
 ) -> None:
     """Draw scenes of 1 to 5 objects, with captions and questions whose answers are exact."""
     from rich.progress import Progress
@@ -55,7 +62,13 @@ def scenes(
     with Progress(transient=True) as bar:
         task = bar.add_task("drawing", total=count)
         paths = write_scenes(
-            make_folder(out), count, seed, size, lambda done: bar.update(task, completed=done), language
+            make_folder(out),
+            count,
+            seed,
+            size,
+            lambda done: bar.update(task, completed=done),
+            language,
+            confusable,
         )
     print_paths(paths, out)
 

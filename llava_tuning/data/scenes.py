@@ -7,9 +7,12 @@ Answers are in easy-VQA's style and its colour and shape names are kept, so that
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count as numbers
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -119,6 +122,7 @@ def write_scenes(
     size: int = 224,
     progress: Callable[[int], None] | None = None,
     language: LanguageChoice = "en",
+    confusable: float = 0.0,
 ) -> dict[str, Path]:
     """Write `count` scenes: `pretrain.json` (captions), `finetune.json` (questions) and `images/`.
 
@@ -126,17 +130,19 @@ def write_scenes(
 
     Args:
         out: folder to write to; pictures are named relative to it.
-        count: number of scenes, indices 0 to `count` - 1.
+        count: number of scenes, indices 0 to `count` - 1; with `confusable` others are left out.
         seed: another seed makes other scenes.
         size: side of the square pictures, in pixels.
         progress: called with the number of pictures written so far.
         language: "both" asks about and describes each scene in English and, in a record of its own, Chinese.
+        confusable: share of scenes, at least, whose objects are easily taken for one another.
 
     Returns:
         name → path of the data files, keys `pretrain` and `finetune`.
 
     Raises:
-        UserError: `count` is below 1 or `size` is too small for the smallest object to be told apart.
+        UserError: `count` is below 1, `size` is too small for the smallest object to be told apart, or
+            `confusable` is no share.
     """
     from llava_tuning.data.scene_text import captions, questions
 
@@ -144,10 +150,13 @@ def write_scenes(
         raise UserError(f"{count} scenes leave no data; give a count of 1 or more")
     if not 32 <= size <= 2048:
         raise UserError(f"a picture of {size} pixels a side is not useful; choose a size from 32 to 2048")
+    if not 0 <= confusable <= 1:
+        raise UserError(f"{confusable} is no share of the scenes; give a number from 0 to 1")
     (out / "images").mkdir(parents=True, exist_ok=True)
 
     scenes: list[Scene] = []
-    for drawn in on_all_cores(partial(_write_picture, out, seed, size), range(count)):
+    indices = list(islice(_indices(seed, confusable), count))
+    for drawn in on_all_cores(partial(_write_picture, out, seed, size), indices):
         scenes.append(drawn)
         if progress:
             progress(len(scenes))
@@ -165,6 +174,28 @@ def write_scenes(
     write_json(paths["pretrain"], pretrain)
     write_json(paths["finetune"], finetune)
     return paths
+
+
+def _is_confusable(drawn: Scene) -> bool:
+    """Whether three objects have a colour in common and not their shape, or a shape and not their colour."""
+    for common, other in (("colour", "shape"), ("shape", "colour")):
+        for value, times in Counter(getattr(item, common) for item in drawn.objects).items():
+            alike = {getattr(item, other) for item in drawn.objects if getattr(item, common) == value}
+            if times >= 3 and len(alike) > 1:
+                return True
+    return False
+
+
+def _indices(seed: int, confusable: float) -> Iterator[int]:
+    """Without end; of any number of them, the first, a share of `confusable` at least is of such scenes."""
+    taken = plain = 0
+    for index in numbers():
+        if confusable and not _is_confusable(scene(seed, index)):
+            if plain + 1 > (1 - confusable) * (taken + 1):
+                continue
+            plain += 1
+        taken += 1
+        yield index
 
 
 def _write_picture(out: Path, seed: int, size: int, index: int) -> Scene:

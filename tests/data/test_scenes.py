@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections import Counter
@@ -242,6 +243,36 @@ def test_a_longer_set_begins_with_the_shorter_one(tmp_path: Path):
         assert (len(short), len(long)) == (5, 12)
         assert long[:5] == short
         assert check_file(tmp_path / "long" / name, None)[0] == []
+
+
+def test_a_share_of_the_scenes_has_objects_that_are_taken_for_one_another(tmp_path: Path):
+    def written(name: str, count: int, share: float) -> list[str]:
+        paths = write_scenes(tmp_path / name, count, seed=2, size=64, confusable=share)
+        return [record["image"] for record in json.loads(paths["finetune"].read_text())]
+
+    def confusable(images: list[str]) -> int:
+        found = 0
+        for image in images:
+            objects = scene(2, int(Path(image).stem.split("-")[1])).objects
+            for colour in COLOURS:
+                shapes = [item.shape for item in objects if item.colour == colour]
+                if len(shapes) >= 3 and len(set(shapes)) > 1:
+                    found += 1
+                    break
+            else:
+                for shape in SHAPES:
+                    colours = [item.colour for item in objects if item.shape == shape]
+                    if len(colours) >= 3 and len(set(colours)) > 1:
+                        found += 1
+                        break
+        return found
+
+    plain, more, most = (written(str(share), 40, share) for share in (0.0, 0.7, 0.9))
+    assert confusable(plain) < 28 <= confusable(more) and confusable(most) >= 36
+    assert confusable(most) < 40  # the others are still there
+    assert written("short", 15, 0.9) == most[:15]
+    with pytest.raises(UserError, match="no share"):
+        write_scenes(tmp_path, 5, confusable=1.5)
 
 
 def test_pictures_have_the_size_asked_for_and_one_seed_is_not_another(tmp_path: Path):
