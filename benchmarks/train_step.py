@@ -115,9 +115,8 @@ def measure(
             "loss": round(loss, 4),
         }
         if device == "cuda":
-            graphs = getattr(subject.model, "picture_graphs", None)
-            in_graphs = graphs.hidden_bytes if graphs is not None else 0  # which are not counted as allocated
-            row["peak_gib"] = round((torch.cuda.max_memory_allocated() + in_graphs) / 2**30, 2)
+            hidden = getattr(subject.model, "hidden_bytes", 0)
+            row["peak_gib"] = round((torch.cuda.max_memory_allocated() + hidden) / 2**30, 2)
         recompute = getattr(subject.model, "_text_memory", None)
         if recompute is not None:
             row["layers_recomputed"] = recompute.recomputed

@@ -108,7 +108,7 @@ class Ours:
         ).to(device)
         self.model.train()
         if without == "CUDA graph of the vision tower":
-            self.model.picture_graphs = None
+            self.model.picture_graph = None
         if differentiated:
             tower.embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_())
         fused = cuda and without != "fused AdamW"

@@ -1,9 +1,8 @@
-"""CUDA graphs of a stack of layers: thousands of kernels, forward and backward, are started by two calls."""
+"""A CUDA graph of a stack of layers: thousands of kernels, forward and backward, are started by two calls."""
 
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -16,49 +15,45 @@ from torch.autograd.function import once_differentiable
 from llava_tuning.training.recompute import Recompute
 
 LayerStep = Callable[[nn.Module, torch.Tensor], torch.Tensor]
-SEEN = 2  # times that a shape has come before it is worth a graph
-MOST = 4  # graphs of one stack; each keeps input, output and gradients of its own
-WARM_UP = 2  # passes before a graph is captured, in which libraries allocate and load what they need
+IN_A_ROW = 2  # runs with inputs of one shape after which the next is captured
+WARM_UP = 2  # passes before it, in which libraries allocate and load what they need
 
 
 class Captured(Protocol):
     """What a stack computes for hidden states of one shape."""
 
     hidden_bytes: int
-    pool: Any
+
+    def holds(self) -> bool:
+        """Whether the weights still lie where they lay."""
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The stack's output, which is overwritten by the next call."""
+        """The stack's output, which the next call overwrites."""
 
 
 class Graph:
-    """A stack's forward and, where anything is trained, backward pass for one shape of input.
+    """The forward and backward pass of a stack of layers with trained weights, for one shape of input.
 
-    Weights are read where they lie, so their updates show, but they must not be moved. There is memory for
-    one pass: a backward pass belongs to the last forward pass.
+    Weights are read where they lie, so their updates show. There is memory for one pass: each backward pass
+    belongs to the last forward pass, once.
 
     Args:
         layers, step: `step(layer, hidden)` for each layer in turn.
         hidden: an input of the shape, without a gradient.
-        pool: memory of graphs which never run at the same time, for one more; None for memory of its own.
 
     Attributes:
         hidden_bytes: what the graph holds and the allocator does not count as allocated.
     """
 
-    def __init__(
-        self, layers: Sequence[nn.Module], step: LayerStep, hidden: torch.Tensor, pool: Any = None
-    ) -> None:
+    def __init__(self, layers: Sequence[nn.Module], step: LayerStep, hidden: torch.Tensor) -> None:
         self.runs = 0
         self._input = hidden.detach().clone()
         self._grad_output = torch.zeros_like(hidden)
-        self._grads: tuple[torch.Tensor, ...] = ()
-        with _aliases(layers if torch.is_grad_enabled() else []) as (self.trained, leaves):
-            self._capture(layers, step, leaves, pool)
+        with _aliases(layers) as (self._places, leaves):
+            self._capture(layers, step, leaves)
+        self._lay = [leaf.data_ptr() for leaf in leaves]
 
-    def _capture(
-        self, layers: Sequence[nn.Module], step: LayerStep, leaves: Sequence[torch.Tensor], pool: Any
-    ) -> None:
+    def _capture(self, layers: Sequence[nn.Module], step: LayerStep, leaves: Sequence[torch.Tensor]) -> None:
         def forward() -> torch.Tensor:
             output = self._input
             for layer in layers:
@@ -73,29 +68,33 @@ class Graph:
         own.wait_stream(stream)
         with torch.cuda.stream(own):
             for _ in range(WARM_UP):
-                output = forward()
-                if leaves:
-                    backward(output)
-            del output
+                backward(forward())
         stream.wait_stream(own)
+        torch.clear_autocast_cache()  # else casts of the warm-up would be taken for those of every run
         torch.cuda.empty_cache()
         before = _not_allocated(device)
         # Threads that pin memory go on meanwhile, which only this mode allows.
         where: Any = {"stream": own, "capture_error_mode": "thread_local"}
         self._forward, self._backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._forward, pool=pool, **where):
+        with torch.cuda.graph(self._forward, **where):
             output = forward()
-        self.pool = self._forward.pool()
-        if leaves:
-            with torch.cuda.graph(self._backward, pool=self.pool, **where):
-                self._grads = backward(output)
+        with torch.cuda.graph(self._backward, pool=self._forward.pool(), **where):
+            self._grads = backward(output)
+        torch.clear_autocast_cache()
         self._output = output.detach()
         del output
         self.hidden_bytes = max(0, _not_allocated(device) - before)
 
+    def holds(self) -> bool:
+        """Whether the trained weights still lie where they lay, and are trained."""
+        return all(
+            parameters.get(name) is weight and weight.requires_grad and weight.data_ptr() == lay
+            for (parameters, name, weight), lay in zip(self._places, self._lay, strict=True)
+        )
+
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """The stack's output, which the next call overwrites."""
-        output: torch.Tensor = _Replay.apply(self, hidden, *self.trained)
+        output: torch.Tensor = _Replay.apply(self, hidden, *(weight for _, _, weight in self._places))
         return output
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -106,34 +105,12 @@ class Graph:
         return self._output.detach()
 
     def backward(self, grad: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Gradients of the `trained` weights."""
+        """Gradients of the trained weights."""
+        self.runs += 1  # the activations are used up
         self._grad_output.copy_(grad)
         self._backward.replay()
         copies: Sequence[torch.Tensor] = torch._foreach_mul(self._grads, 1.0)
         return copies  # for the next backward pass may come before these are used
-
-
-@contextmanager
-def _aliases(layers: Sequence[nn.Module]) -> Iterator[tuple[list[nn.Parameter], list[nn.Parameter]]]:
-    """The trained weights of `layers`, and others over the same memory that stand in their place meanwhile.
-
-    A weight waits for the stream on which its gradients were added up before, which a capture must not.
-    """
-    places = [
-        (module._parameters, name, weight)
-        for layer in layers
-        for module in layer.modules()
-        for name, weight in module._parameters.items()
-        if weight is not None and weight.requires_grad
-    ]
-    aliases = [nn.Parameter(weight.detach()) for _, _, weight in places]
-    try:
-        for (parameters, name, _), alias in zip(places, aliases, strict=True):
-            parameters[name] = alias
-        yield [weight for _, _, weight in places], aliases
-    finally:
-        for parameters, name, weight in places:
-            parameters[name] = weight
 
 
 class _Replay(torch.autograd.Function):
@@ -147,14 +124,41 @@ class _Replay(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
         if ctx.run != ctx.graph.runs:
-            raise RuntimeError("these layers ran again before the backward pass of this run of theirs")
+            raise RuntimeError("these layers ran again before this backward pass of theirs, or it ran before")
         return None, None, *ctx.graph.backward(grad)
 
 
-class GraphedStack:
-    """Runs a stack of layers as `Recompute` does, and by a CUDA graph where its input's shape comes again.
+Place = tuple[dict[str, Any], str, nn.Parameter]  # a module's parameters, the name of one, and the parameter
 
-    Only where no layer is computed again, where nothing before the stack is trained, and in one process.
+
+@contextmanager
+def _aliases(layers: Sequence[nn.Module]) -> Iterator[tuple[list[Place], list[nn.Parameter]]]:
+    """Where the trained weights of `layers` are, and others over the same memory in their place meanwhile.
+
+    A weight waits for the stream on which its gradients were added up before, which a capture must not.
+    """
+    places: list[Place] = [
+        (module._parameters, name, weight)
+        for layer in layers
+        for module in layer.modules()
+        for name, weight in module._parameters.items()
+        if weight is not None and weight.requires_grad
+    ]
+    aliases = [nn.Parameter(weight.detach()) for _, _, weight in places]
+    try:
+        for (parameters, name, _), alias in zip(places, aliases, strict=True):
+            parameters[name] = alias
+        yield places, aliases
+    finally:
+        for parameters, name, weight in places:
+            parameters[name] = weight
+
+
+class GraphedStack:
+    """Runs a stack of layers as `Recompute` does, and by a CUDA graph once its input keeps its shape.
+
+    There is one graph, for it holds the activations of its shape for good. Only in one process, where no
+    layer is computed again, and where the layers are trained and nothing before them.
 
     Args:
         memory: runs the stack where there is no graph.
@@ -164,41 +168,46 @@ class GraphedStack:
     def __init__(self, memory: Recompute, capture: Callable[..., Captured] = Graph) -> None:
         self._memory = memory
         self._capture = capture
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop all graphs: weights are about to be moved."""
-        self._seen: Counter[Any] = Counter()
-        self._captured: dict[Any, Captured] = {}
-        self._most = MOST
+        self._key: Any = None  # what the last runs had in common
+        self._in_a_row = 0
+        self._captured: tuple[Any, Captured] | None = None
+        self._tried = False
 
     @property
     def hidden_bytes(self) -> int:
-        """What the graphs hold and the allocator does not count as allocated."""
-        return sum(captured.hidden_bytes for captured in self._captured.values())
+        """What the graph holds and the allocator does not count as allocated."""
+        return 0 if self._captured is None else self._captured[1].hidden_bytes
 
     def run(
         self, layers: Sequence[nn.Module], step: LayerStep, hidden: torch.Tensor, reserved: int = 0
     ) -> torch.Tensor:
         """`step(layer, hidden)` for each layer in turn; `reserved` as in `Recompute.run`."""
-        key = (hidden.shape, hidden.requires_grad, torch.is_grad_enabled())
-        if key not in self._captured and self._seen[key] >= SEEN and len(self._captured) < self._most:
-            self._add(key, layers, step, hidden)
-        if key in self._captured:
-            return self._captured[key](hidden)
+        key = (hidden.shape, hidden.dtype, torch.is_autocast_enabled(hidden.device.type))
+        self._in_a_row = self._in_a_row + 1 if key == self._key else 1
+        self._key = key
+        possible = torch.is_grad_enabled() and not hidden.requires_grad and get_world_size() == 1
+        if possible and self._in_a_row > IN_A_ROW and not self._tried:
+            self._try(layers, step, hidden)
+        if possible and self._captured is not None and self._captured[0] == key:
+            if self._captured[1].holds():
+                return self._captured[1](hidden)
+            self._captured, self._tried = None, False
         output = self._memory.run(layers, step, hidden, reserved)
-        if not (self._memory.recomputed or hidden.requires_grad) and get_world_size() == 1:
-            self._seen[key] += 1
+        if self._memory.recomputed:
+            self._in_a_row = 0
         return output
 
-    def _add(self, key: Any, layers: Sequence[nn.Module], step: LayerStep, hidden: torch.Tensor) -> None:
-        pool = next((captured.pool for captured in self._captured.values()), None)
+    def _try(self, layers: Sequence[nn.Module], step: LayerStep, hidden: torch.Tensor) -> None:
+        self._tried = True
         try:
-            self._captured[key] = self._capture(layers, step, hidden, pool)
+            self._captured = self._key, self._capture(layers, step, hidden)
         except RuntimeError as error:  # an operation that cannot be captured, or no memory
             reason = (str(error).splitlines() or [""])[0][:200]
-            warnings.warn(f"the vision tower goes on without a CUDA graph: {reason}", stacklevel=2)
-            self._most = 0
+            warnings.warn(
+                f"these layers go on without a CUDA graph, a little slower ({reason}); should training fail "
+                "after this, set compile_layers to False",
+                stacklevel=2,
+            )
 
 
 def _not_allocated(device: torch.device) -> int:

@@ -84,7 +84,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
             use_activation_checkpointing, memory_limit, compile_layers, frozen_fp8, compute_dtype
         )
         self._picture_memory = Recompute(use_activation_checkpointing, self._text_memory.limit, share=0.3)
-        self.picture_graphs: GraphedStack | None = GraphedStack(self._picture_memory)
+        self.picture_graph: GraphedStack | None = GraphedStack(self._picture_memory)
         if frozen_fp8 is True or (frozen_fp8 == "backward" and self.trains_vision):
             encoder = self._tower().encoder.to(get_device())
             convert_frozen(encoder, backward_only=frozen_fp8 == "backward")
@@ -146,21 +146,19 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
             hidden = tower.embeddings(pixel_values.to(next(tower.parameters()).dtype))
             hidden = tower.pre_layrnorm(hidden)  # (pictures, 1 + patches, vision hidden)
             step = self._step(vision_layer)
-            graphs = self.picture_graphs if hidden.is_cuda and step is not vision_layer else None
-            stack = self._picture_memory if graphs is None else graphs
+            graphed = self.trains_vision and hidden.is_cuda and step is not vision_layer
+            stack = (self.picture_graph if graphed else None) or self._picture_memory
             hidden = stack.run(layers[:used], step, hidden, reserved=self._reserved())
         patches = hidden[:, 1:]  # the class token is dropped
         return self.projector(patches.to(self.projector.model[0].weight.dtype))
 
-    def _reserved(self) -> int:
-        graphs = self.picture_graphs
-        return super()._reserved() + (0 if graphs is None else graphs.hidden_bytes)
+    @property
+    def hidden_bytes(self) -> int:
+        """Of a GPU's memory, what a CUDA graph holds and the allocator does not count as allocated."""
+        return 0 if self.picture_graph is None else self.picture_graph.hidden_bytes
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        graphs = getattr(self, "picture_graphs", None)
-        if graphs is not None:
-            graphs.forget()  # weights are about to be moved or cast
-        return super()._apply(*args, **kwargs)
+    def _reserved(self) -> int:
+        return super()._reserved() + self.hidden_bytes
 
     def _idle_features(self, device: torch.device) -> torch.Tensor:
         """Of no picture: what a batch of text computes so that no process waits for it.

@@ -157,7 +157,7 @@ def test_memory_is_the_most_of_the_run_though_the_log_counts_anew(
     dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     peaks = iter([3.0, 1.0, 4.0])
-    monkeypatch.setattr(loss_curve, "_peak_memory", lambda: next(peaks))
+    monkeypatch.setattr(loss_curve, "_peak_memory", lambda _: next(peaks))
     checkpoints = SimpleNamespace(checkpoint=SimpleNamespace(interval=100))
     runner: Any = SimpleNamespace(
         work_dir=str(tmp_path),

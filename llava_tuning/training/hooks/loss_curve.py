@@ -64,7 +64,8 @@ class LossCurveHook(Hook):
         step = runner.iter + 1
         loss = outputs["loss"].item()
         lr = runner.optim_wrapper.get_lr()["lr"][0]
-        self.peak = max(self.peak, _peak_memory())  # mmengine's log has PyTorch count anew
+        model = getattr(runner.model, "module", runner.model)
+        self.peak = max(self.peak, _peak_memory(model))  # mmengine's log has PyTorch count anew
         row = {"step": step, "loss": loss, "lr": lr, **_size(data_batch), "memory_gib": self.peak}
         began = runner.message_hub.get_info("step_began")
         if began is not None:  # configs copied from older versions have no WaitHook
@@ -90,9 +91,9 @@ def _size(batch: Any) -> dict[str, int]:
     return {"samples": samples * get_world_size(), "tokens": tokens * get_world_size()}
 
 
-def _peak_memory() -> float:
+def _peak_memory(model: Any) -> float:
     if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
+        peak = torch.cuda.max_memory_allocated() + getattr(model, "hidden_bytes", 0)
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return round(peak / 2**30, 2)
