@@ -23,7 +23,7 @@ SAID = {
 def test_it_answers_in_the_language_that_is_spoken_and_says_what_it_is_for(default_model: Path) -> None:
     backend = load_backend(str(default_model), device="cpu")
     turns = [[ChatMessage("user", text)] for text in SAID]
-    answers = backend.answer_batch(turns, replace(GREEDY, max_new_tokens=40))
+    answers = backend.answer_batch(turns, replace(GREEDY, max_new_tokens=64))
     wrong = {
         text: answer for text, answer in zip(SAID, answers, strict=True) if SAID[text] not in answer.lower()
     }

@@ -16,7 +16,7 @@ from llava_tuning.evaluation.demo.text import talk_suite
 QUESTIONS = {
     "easy-VQA": (500, 200),
     "scenes": (500, 250),
-    "scene captions": (50, 30),
+    "scene captions": (100, 60),
     "names": (1000, 300),
     "Tux Paint": (120, 0),
     "facts": (150, 80),
