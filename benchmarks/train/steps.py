@@ -85,6 +85,7 @@ class Ours:
         memory_limit: float | None = None,
         without: str = "",
         frozen_fp8: Float8 = False,
+        vision_cuda_graph: bool = False,
     ) -> None:
         cuda = device == "cuda"
         half = shapes.dtype
@@ -104,11 +105,10 @@ class Ours:
             compile_layers=without != "compiled layers",
             frozen_fp8=without != "float8 gradients" and frozen_fp8,
             compute_dtype=str(half).removeprefix("torch."),
+            vision_cuda_graph=vision_cuda_graph,
             **frozen(task),
         ).to(device)
         self.model.train()
-        if without == "CUDA graph of the vision tower":
-            self.model.picture_graph = None
         if differentiated:
             tower.embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_())
         fused = cuda and without != "fused AdamW"

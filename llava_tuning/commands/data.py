@@ -67,8 +67,8 @@ def scenes(
             seed,
             size,
             lambda done: bar.update(task, completed=done),
-            language,
-            confusable,
+            language=language,
+            confusable=confusable,
         )
     print_paths(paths, out)
 

@@ -30,6 +30,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "memory_limit": ("model.memory_limit",),
     "compile_layers": ("model.compile_layers",),
     "frozen_fp8": ("model.frozen_fp8",),
+    "vision_cuda_graph": ("model.vision_cuda_graph",),
     "load_in_4bit": ("model.llm.load_in_4bit",),
     "data_path": ("train_dataloader.dataset.data_path",),
     "image_folder": ("train_dataloader.dataset.image_folder",),
@@ -57,6 +58,7 @@ OF_PICTURES = (
     "image_folder",
     "evaluation_images",
     "visual_encoder_lora",
+    "vision_cuda_graph",
 )
 TEXT_STAGE = "sft"
 # What only runs have that train the language model; None in stage pretrain.
@@ -72,6 +74,7 @@ NULLABLE = (
     "image_folder",
     "memory_limit",
     "batch_tokens",
+    "vision_cuda_graph",
 )
 # kind -> settings, and how to give them
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -99,7 +102,7 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "stage": (("stage",), "pretrain, finetune or sft"),
     "seed": (("seed", "dataloader_num_workers"), "a whole number of 0 or more"),
-    "truth": (("freeze_llm", "compile_layers", "load_in_4bit"), "True or False"),
+    "truth": (("freeze_llm", "compile_layers", "vision_cuda_graph", "load_in_4bit"), "True or False"),
     "recompute": (("gradient_checkpointing",), "True, False or 'auto'"),
     "float8": (("frozen_fp8",), "True, False, 'backward' or 'auto'"),
     "list": (("evaluation_images", "evaluation_inputs"), "a list of texts, e.g. ['a.png']"),
@@ -117,6 +120,7 @@ SETTINGS = (
 )
 # Settings that copies of older configs lack.
 ADDED = {"memory_limit": None, "compile_layers": True, "frozen_fp8": "auto", "batch_tokens": None}
+ADDED |= {"vision_cuda_graph": False}
 ADDED |= dict.fromkeys(OF_ANSWERS)
 
 

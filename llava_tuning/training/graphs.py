@@ -16,6 +16,7 @@ from llava_tuning.training.recompute import Recompute
 
 LayerStep = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 IN_A_ROW = 2  # runs with inputs of one shape after which the next is captured
+UNUSED = 8  # runs with others after which the graph's memory is given back
 WARM_UP = 2  # passes before it, in which libraries allocate and load what they need
 
 
@@ -84,6 +85,9 @@ class Graph:
         self._output = output.detach()
         del output
         self.hidden_bytes = max(0, _not_allocated(device) - before)
+        torch.cuda.reset_peak_memory_stats(
+            device
+        )  # the peak so far has activations that are hidden from now on
 
     def holds(self) -> bool:
         """Whether the trained weights still lie where they lay, and are trained."""
@@ -157,8 +161,9 @@ def _aliases(layers: Sequence[nn.Module]) -> Iterator[tuple[list[Place], list[nn
 class GraphedStack:
     """Runs a stack of layers as `Recompute` does, and by a CUDA graph once its input keeps its shape.
 
-    There is one graph, for it holds the activations of its shape for good. Only in one process, where no
-    layer is computed again, and where the layers are trained and nothing before them.
+    There is one graph in a run, for it holds the activations of its shape; it is given up when its shape
+    comes no longer, or weights have moved. Only in one process, where no layer is computed again, and where
+    the layers are trained and nothing before them.
 
     Args:
         memory: runs the stack where there is no graph.
@@ -171,6 +176,7 @@ class GraphedStack:
         self._key: Any = None  # what the last runs had in common
         self._in_a_row = 0
         self._captured: tuple[Any, Captured] | None = None
+        self._unused = 0  # runs with others since the last of the graph
         self._tried = False
 
     @property
@@ -188,24 +194,26 @@ class GraphedStack:
         possible = torch.is_grad_enabled() and not hidden.requires_grad and get_world_size() == 1
         if possible and self._in_a_row > IN_A_ROW and not self._tried:
             self._try(layers, step, hidden)
+        if self._captured is not None and not (self._unused <= UNUSED and self._captured[1].holds()):
+            self._captured = None
         if possible and self._captured is not None and self._captured[0] == key:
-            if self._captured[1].holds():
-                return self._captured[1](hidden)
-            self._captured, self._tried = None, False
+            self._unused = 0
+            return self._captured[1](hidden)
+        self._unused += 1
         output = self._memory.run(layers, step, hidden, reserved)
         if self._memory.recomputed:
             self._in_a_row = 0
         return output
 
     def _try(self, layers: Sequence[nn.Module], step: LayerStep, hidden: torch.Tensor) -> None:
-        self._tried = True
+        self._tried, self._unused = True, 0
         try:
             self._captured = self._key, self._capture(layers, step, hidden)
         except RuntimeError as error:  # an operation that cannot be captured, or no memory
             reason = (str(error).splitlines() or [""])[0][:200]
             warnings.warn(
                 f"these layers go on without a CUDA graph, a little slower ({reason}); should training fail "
-                "after this, set compile_layers to False",
+                "after this, set vision_cuda_graph to False",
                 stacklevel=2,
             )
 

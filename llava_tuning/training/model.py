@@ -59,6 +59,8 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
     loaded strictly.
 
     Args (others as in XTuner and in `LanguageModelStep.prepare_step`):
+        vision_cuda_graph: replay the layers of a vision tower that trains as a CUDA graph, on a GPU where
+            layers are compiled and steps have as many pictures each.
         projector_checkpoint: a stage 1 checkpoint (`iter_N.pth`) whose projector training starts from.
     """
 
@@ -73,6 +75,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
         compile_layers: bool = True,
         frozen_fp8: Float8 = False,
         compute_dtype: str | None = None,
+        vision_cuda_graph: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, use_activation_checkpointing=False, **kwargs)
@@ -84,7 +87,7 @@ class LeanLLaVAModel(LanguageModelStep, LLaVAModel):
             use_activation_checkpointing, memory_limit, compile_layers, frozen_fp8, compute_dtype
         )
         self._picture_memory = Recompute(use_activation_checkpointing, self._text_memory.limit, share=0.3)
-        self.picture_graph: GraphedStack | None = GraphedStack(self._picture_memory)
+        self.picture_graph = GraphedStack(self._picture_memory) if vision_cuda_graph else None
         if frozen_fp8 is True or (frozen_fp8 == "backward" and self.trains_vision):
             encoder = self._tower().encoder.to(get_device())
             convert_frozen(encoder, backward_only=frozen_fp8 == "backward")

@@ -33,6 +33,17 @@ def test_what_the_generators_write_passes_the_check(scenes: Path, tmp_path: Path
     assert "nothing found" in result.stdout
 
 
+def test_scenes_whose_things_are_confused_can_be_asked_for(scenes: Path, tmp_path: Path):
+    result = run(
+        "scenes", "--out", tmp_path, "--count", "6", "--seed", "1", "--size", "64", "--confusable", "1"
+    )
+    assert result.returncode == 0, result.stderr
+    plain, chosen = (sorted(path.name for path in (out / "images").iterdir()) for out in (scenes, tmp_path))
+    assert len(chosen) == 6 and chosen != plain
+    result = run("scenes", "--out", tmp_path, "--confusable", "2")
+    assert result.returncode == 2 and "no share" in result.stderr
+
+
 def test_check_names_file_record_and_remedy_and_exits_1(scenes: Path, model_directory: Path):
     rows = json.loads((scenes / "finetune.json").read_text())
     rows[2]["image"] = "images/gone.png"

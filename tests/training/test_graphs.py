@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from llava_tuning.training.graphs import IN_A_ROW, Graph, GraphedStack
+from llava_tuning.training.graphs import IN_A_ROW, UNUSED, Graph, GraphedStack
 from llava_tuning.training.recompute import Recompute
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
@@ -69,15 +69,28 @@ def test_a_shape_is_captured_when_it_has_come_in_a_row(counted: list[Counted]) -
     assert counted[0].calls == 2
 
 
-def test_weights_that_have_moved_are_captured_anew(counted: list[Counted]) -> None:
+def test_a_graph_is_given_up_when_weights_have_moved(counted: list[Counted]) -> None:
     stack = GraphedStack(Recompute(False), Counted)
     layer = nn.Linear(4, 4)
     for _ in range(IN_A_ROW + 1):
         stack.run([layer], call, torch.ones(2, 4))
     counted[0].held = False
-    for _ in range(2):
-        stack.run([layer], call, torch.ones(2, 4))
-    assert [graph.calls for graph in counted] == [1, 1]
+    for _ in range(IN_A_ROW + 2):
+        found = stack.run([layer], call, torch.ones(2, 4))
+    assert [graph.calls for graph in counted] == [1] and stack.hidden_bytes == 0
+    torch.testing.assert_close(found, layer(torch.ones(2, 4)))
+
+
+def test_a_graph_gives_its_memory_back_when_its_shape_comes_no_longer(counted: list[Counted]) -> None:
+    stack = GraphedStack(Recompute(False), Counted)
+    layer = nn.Linear(4, 4)
+    varied = [3, 4] * UNUSED  # before there is a graph
+    for pictures in varied + [2] * (IN_A_ROW + 1) + [3] * UNUSED + [2] + [3] * UNUSED:
+        stack.run([layer], call, torch.ones(pictures, 4))
+    assert counted[0].calls == 2 and stack.hidden_bytes == 3
+    for pictures in (3, 3):
+        stack.run([layer], call, torch.ones(pictures, 4))
+    assert stack.hidden_bytes == 0
 
 
 @pytest.mark.parametrize("why", ["recomputed", "trained before", "processes"])
@@ -106,7 +119,7 @@ def test_training_goes_on_where_nothing_can_be_captured() -> None:
     layer = nn.Linear(4, 4)
     for _ in range(IN_A_ROW):
         stack.run([layer], call, torch.ones(2, 4))
-    with pytest.warns(UserWarning, match="without a CUDA graph.*operation not permitted.*compile_layers"):
+    with pytest.warns(UserWarning, match="without a CUDA graph.*operation not permitted.*vision_cuda_graph"):
         stack.run([layer], call, torch.ones(2, 4))
     found = stack.run([layer], call, torch.ones(2, 4))
     assert len(tries) == 1
@@ -178,12 +191,11 @@ def test_a_models_gradients_are_the_same_by_a_graph() -> None:
 
     def gradients(graphed: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
-        ours = Ours(SHAPES["tiny"], Task("finetune", "lora", 8, 4, dropout=0.1), "cuda")
+        task = Task("finetune", "lora", 8, 4, dropout=0.1)
+        ours = Ours(SHAPES["tiny"], task, "cuda", vision_cuda_graph=graphed)
         for name, weight in ours.model.named_parameters():
             if "lora_B" in name:  # zeros would keep lora_A from learning
                 nn.init.normal_(weight, std=0.1)
-        if not graphed:
-            ours.model.picture_graph = None
         trained = [w for n, w in ours.model.named_parameters() if "visual_encoder" in n and w.requires_grad]
         found = []
         for batch in batches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -246,6 +247,16 @@ def test_room_is_held_back_for_gradients_that_are_still_to_come(
     unused = sum(weight.numel() for weight in trained if weight.grad is None)
     assert model._gradients_to_come() == 4 * unused
     assert (unused > 0) == (kind == "vision_lora")
+
+
+def test_a_cuda_graph_is_made_where_it_is_asked_for_and_its_memory_held_back(
+    build: Callable[..., LeanLLaVAModel],
+) -> None:
+    assert build("vision_lora").picture_graph is None
+    model = build("vision_lora", vision_cuda_graph=True)
+    assert model.picture_graph is not None and model._reserved() == model._gradients_to_come()
+    model.picture_graph._captured = (), SimpleNamespace(hidden_bytes=5)  # type: ignore[assignment]
+    assert model._reserved() == model._gradients_to_come() + 5
 
 
 def test_a_tower_cast_to_half_precision_normalises_pictures_as_exactly(

@@ -153,6 +153,13 @@ def test_rows_of_tokens_train_and_resume(start: Callable[..., int], projector: P
     assert sampler.batch_sampler.max_tokens == 1000
 
 
+def test_a_cuda_graphs_memory_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)
+    assert loss_curve._peak_memory(SimpleNamespace(hidden_bytes=2**30)) == 4.0
+    assert loss_curve._peak_memory(SimpleNamespace()) == 3.0  # a model of text has no such graph
+
+
 def test_memory_is_the_most_of_the_run_though_the_log_counts_anew(
     dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +171,7 @@ def test_memory_is_the_most_of_the_run_though_the_log_counts_anew(
         cfg=SimpleNamespace(default_hooks=checkpoints),
         optim_wrapper=SimpleNamespace(get_lr=lambda: {"lr": [1e-3]}),
         message_hub=SimpleNamespace(get_info=lambda _: None),
+        model=None,
         iter=0,
     )
     hook = loss_curve.LossCurveHook()
