@@ -230,7 +230,7 @@ def main() -> None:
                 subjects = [("ours", Ours, ours)]
                 subjects += [(f"without {t}", Ours, {**ours, "without": t}) for t in TECHNIQUES]
             for rival, build, options in subjects:
-                if rival == UNCOMPILED and device != "cpu":
+                if (rival == UNCOMPILED and device != "cpu") or (rival == GRAPHED and not task.vision_rank):
                     continue
                 if build is Ours and (device == "cpu" or task.kind == "full" or task.four_bit):
                     if rival not in ("ours", UNCOMPILED, *(f"without {t}" for t in TECHNIQUES[:-1])):

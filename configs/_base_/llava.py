@@ -10,6 +10,7 @@ model = dict(
     visual_encoder=dict(type="llava_tuning.training.model.load_vision_tower", path=None),
 )
 
-vision_cuda_graph = False  # of the vision tower's adapted layers: for steps with as many pictures each, on a GPU with a slow CPU
+# A vision tower that trains is replayed as a CUDA graph, where steps have as many pictures each: for a GPU whose CPU is slow.
+vision_cuda_graph = False
 evaluation_images = []  # one picture for all questions, or one each; relative to image_folder
 evaluation_inputs = ["Please describe this picture", "请描述一下这张照片"]

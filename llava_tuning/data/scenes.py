@@ -7,12 +7,11 @@ Answers are in easy-VQA's style and its colour and shape names are kept, so that
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations, islice
 from itertools import count as numbers
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -178,12 +177,10 @@ def write_scenes(
 
 def _is_confusable(drawn: Scene) -> bool:
     """Whether three objects have a colour in common and not their shape, or a shape and not their colour."""
-    for common, other in (("colour", "shape"), ("shape", "colour")):
-        for value, times in Counter(getattr(item, common) for item in drawn.objects).items():
-            alike = {getattr(item, other) for item in drawn.objects if getattr(item, common) == value}
-            if times >= 3 and len(alike) > 1:
-                return True
-    return False
+    return any(
+        (len({item.colour for item in three}) == 1) != (len({item.shape for item in three}) == 1)
+        for three in combinations(drawn.objects, 3)
+    )
 
 
 def _indices(seed: int, confusable: float) -> Iterator[int]:

@@ -254,17 +254,9 @@ def test_a_share_of_the_scenes_has_objects_that_are_taken_for_one_another(tmp_pa
         found = 0
         for image in images:
             objects = scene(2, int(Path(image).stem.split("-")[1])).objects
-            for colour in COLOURS:
-                shapes = [item.shape for item in objects if item.colour == colour]
-                if len(shapes) >= 3 and len(set(shapes)) > 1:
-                    found += 1
-                    break
-            else:
-                for shape in SHAPES:
-                    colours = [item.colour for item in objects if item.shape == shape]
-                    if len(colours) >= 3 and len(set(colours)) > 1:
-                        found += 1
-                        break
+            alike = [[o.shape for o in objects if o.colour == colour] for colour in COLOURS]
+            alike += [[o.colour for o in objects if o.shape == shape] for shape in SHAPES]
+            found += any(len(others) >= 3 and len(set(others)) > 1 for others in alike)
         return found
 
     plain, more, most = (written(str(share), 40, share) for share in (0.0, 0.7, 0.9))

@@ -259,6 +259,32 @@ def test_a_cuda_graph_is_made_where_it_is_asked_for_and_its_memory_held_back(
     assert model._reserved() == model._gradients_to_come() + 5
 
 
+@pytest.mark.parametrize(
+    ("kind", "compiled", "used"), [("vision_lora", True, 1), ("vision_lora", False, 0), ("lora", True, 0)]
+)
+def test_compiled_layers_of_a_tower_that_trains_run_by_its_graph(
+    kind: str,
+    compiled: bool,
+    used: int,
+    build: Callable[..., LeanLLaVAModel],
+    batch: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a GPU: what is compiled and where pictures lie is only said to be so."""
+    model = build(kind, vision_cuda_graph=True)
+    expected = model(batch)["loss"].item()
+    graph: Any = model.picture_graph
+    runs = []
+    monkeypatch.setattr(
+        graph, "run", lambda *given, **more: runs.append(1) or graph._memory.run(*given, **more)
+    )
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda tensor: True))
+    if compiled:
+        monkeypatch.setattr(model, "_step", lambda step: lambda *given: step(*given))
+    assert model(batch)["loss"].item() == expected
+    assert len(runs) == used
+
+
 def test_a_tower_cast_to_half_precision_normalises_pictures_as_exactly(
     build: Callable[..., Any], batch: dict[str, Any]
 ) -> None:
